@@ -1,0 +1,47 @@
+// A checkpoint of another program, seen as roles and rows: what importers give and `compress` takes. Adding a format is one importer; adding an architecture is one name table.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "compress/model_description.h"
+#include "compress/tensor_role.h"
+#include "compress/tokenizer_data.h"
+#include "quant/ggml_blocks.h"
+
+namespace leafcutter::compress {
+
+// One tensor of the model as rows x k of a file. Output row i of the model is source row source_row(i).
+struct SourceTensor {
+  TensorRole role{};
+  std::uint32_t layer = 0;
+  std::string name;          // in the checkpoint, for messages
+  std::size_t file = 0;      // index into files
+  std::uint64_t offset = 0;  // of source row 0; the whole tensor was checked to lie inside the file
+  quant::SourceType type{};
+  std::uint64_t rows = 0, k = 0;
+  float divisor = 1;
+  std::uint32_t rope_heads = 0;  // > 0: rows were permuted for interleaved rotary pairs by the GGUF converter; undone by source_row
+
+  std::uint64_t source_row(std::uint64_t row) const;
+};
+
+struct CheckpointSource {
+  ModelDescription model;
+  std::vector<std::shared_ptr<File>> files;
+  std::vector<SourceTensor> tensors;       // complete: every tensor that the description asks for is here, shapes checked
+  std::optional<TokenizerData> tokenizer;  // none: the model compresses and runs on ids
+  std::vector<std::string> notes;          // one line each, for people: what was ignored, resolved or looks odd
+};
+
+// path: a .gguf file, a safetensors file or a Hugging Face directory. Reads headers only. Throws Error naming file, tensor, expected, found.
+CheckpointSource open_checkpoint(const std::string& path);
+
+// Is this path something that open_checkpoint would take (rather than a .leaf)? Looks at the kind of the path and the first bytes only.
+bool looks_like_checkpoint(const std::string& path);
+
+}  // namespace leafcutter::compress

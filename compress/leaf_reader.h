@@ -1,0 +1,33 @@
+// Reading .leaf files: the index with every bound checked, chunk decoding and checking, single rows of the embedding. Needs none of the writer's code.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/file.h"
+#include "compress/leaf_index.h"
+
+namespace leafcutter::compress {
+
+// Reads header and index and checks everything that can be checked without reading the weights. Throws Error(bad_file | unsupported) naming file, field and offset.
+// At most 64 MiB and a second for any file.
+LeafIndex read_leaf_index(File& file);
+
+// The tokenizer section (see tokenizer_data.h), its hash checked. Empty when there is none.
+std::vector<std::byte> read_tokenizer_section(File& file, const LeafIndex& index);
+
+// Turns the stored bytes of a chunk into its blob: decodes into `raw` (exactly raw_bytes; for Codec::none stored and raw may be the same memory) and checks the hash.
+// Throws Error(bad_file) naming file, module, chunk and offset. Thread-safe.
+void decode_chunk(const LeafIndex& index, std::size_t chunk, std::span<const std::byte> stored, std::span<std::byte> raw,
+                  const std::string& file);
+
+// Reads and checks one chunk with blocking reads (verify, tools); the pager has its own way.
+void read_chunk(File& file, const LeafIndex& index, std::size_t chunk, std::span<std::byte> raw);
+
+// Reads the strip of the embedding that holds `row`, checks its hash, decodes the row to k floats. Any File; reads are aligned to pages. Thread-safe; `scratch` is grown as needed.
+void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out);
+
+std::string chunk_place(const LeafIndex& index, std::size_t chunk);  // "layer 3 attention, chunk 17, offset 4096"
+
+}  // namespace leafcutter::compress

@@ -1,0 +1,43 @@
+// Writing .leaf files, module after module, never holding more than some chunks.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "base/file.h"
+#include "base/thread_team.h"
+#include "compress/leaf_index.h"
+
+namespace leafcutter::compress {
+
+// What a writer needs to know before the first byte: shapes and formats of all tensors in order of execution.
+struct TensorPlan {
+  TensorRole role{};
+  std::uint32_t layer = 0;
+  quant::FormatId format{};
+  std::uint64_t rows = 0, k = 0;
+  float divisor = 1;
+};
+
+struct LeafWriterOptions {
+  std::uint64_t chunk_bytes = kMaxChunkBytes;
+  Codec codec = Codec::none;
+  int zstd_level = 3;
+};
+
+// Fills strips [strip_begin, strip_end) of tensor `index` of the plan (for plain tensors: all of it in one call). Called from several threads at once, for any strips, each once.
+using FillStrips = std::function<void(std::size_t tensor, std::uint64_t strip_begin, std::uint64_t strip_end, std::span<std::byte> out)>;
+// After each chunk: bytes of blob done and in all. May throw Error(cancelled) to stop.
+using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+// Orders `tensors` into modules, lays out the file, fills chunks in parallel, writes them in order, then tokenizer, index and header, and commits.
+// Memory: a few chunks per thread. On any error nothing is left behind.
+void write_leaf(NewFile& file, const ModelDescription& model, std::span<const TensorPlan> tensors,
+                std::span<const std::byte> tokenizer_section, const LeafWriterOptions& options, const FillStrips& fill, ThreadTeam& team,
+                const WriteProgress& progress);
+
+// The layout alone: index without hashes and stored sizes (as with Codec::none). What `plan` works on for checkpoints and shapes.
+LeafIndex lay_out_leaf(const ModelDescription& model, std::span<const TensorPlan> tensors, std::uint64_t chunk_bytes = kMaxChunkBytes);
+
+}  // namespace leafcutter::compress

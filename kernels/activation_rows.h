@@ -1,0 +1,42 @@
+// The right-hand side of a quantized matrix product: rows of activations as int8 in groups of 32 along k, one record for every weight format
+// and instruction set. The sum serves the offsets and minima of the weight formats.
+//
+// For row m and group g (k = 32 g .. 32 g + 31): scale = max|x| / 127, q = round-to-nearest-even(x / scale), sum = scale * (q[0] + ... + q[31]).
+// A group of zeros has scale 0. Values past k in the last group count as 0. A non-finite x gives an unspecified but safe record.
+// Records lie group-major: rows of one group side by side (record [g * rows + m]), so that a block of rows is read as one stream.
+// A row's records depend on that row alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace leafcutter::kernels {
+
+constexpr std::size_t kActivationGroup = 32;
+
+struct ActivationGroup {
+  std::int8_t q[kActivationGroup];
+  float scale;
+  float sum;
+};
+static_assert(sizeof(ActivationGroup) == 40);
+
+constexpr std::size_t activation_groups(std::size_t k) { return (k + kActivationGroup - 1) / kActivationGroup; }
+
+struct QuantizeRowsArgs {
+  const float* x;          // row m begins at x + m * row_stride
+  std::size_t row_stride;  // floats
+  std::size_t rows;        // all rows of the block
+  std::size_t k;
+  std::size_t row_begin;  // rows [row_begin, row_end) are done by this call: callers share a block among threads by rows
+  std::size_t row_end;
+  ActivationGroup* out;  // activation_groups(k) * rows records
+};
+
+using QuantizeRows = void (*)(const QuantizeRowsArgs&);
+
+void quantize_rows_portable(const QuantizeRowsArgs&);
+void quantize_rows_avx2(const QuantizeRowsArgs&);
+void quantize_rows_avx512vnni(const QuantizeRowsArgs&);
+
+}  // namespace leafcutter::kernels

@@ -1,0 +1,25 @@
+// Rows of the key/value cache: head_dim values of one position of one KV head.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace leafcutter::kernels {
+
+enum class KvType : std::uint8_t {
+  f32,
+  f16,
+  q8
+};  // q8: groups of 32 int8 with one f32 scale each, scales behind the codes; head_dim padded to 32
+
+const char* kv_type_name(KvType type);
+
+// Bytes of one row, a multiple of 4.
+std::size_t kv_row_bytes(KvType type, std::size_t head_dim);
+
+// Stores one row of head_dim floats. A stored row depends on its values alone. f16: round to nearest even.
+void kv_store_row(KvType type, const float* values, std::size_t head_dim, std::byte* row);
+// The reverse; for tests and references.
+void kv_load_row(KvType type, const std::byte* row, std::size_t head_dim, float* values);
+
+}  // namespace leafcutter::kernels

@@ -1,0 +1,28 @@
+// One step as a list: which modules are visited, how much they compute and what they need. Made by the runtime with the same code that runs the step; the planner works on nothing else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace leafcutter::offload {
+
+struct StepModule {
+  std::uint32_t module = 0;           // index into LeafIndex::modules
+  std::uint64_t int8_operations = 0;  // multiply and add count as two, for all rows of the step
+  std::uint64_t f32_operations = 0;
+  std::uint64_t kv_bytes = 0;  // keys and values read
+};
+
+struct BufferNeed {
+  std::string name;
+  std::uint64_t bytes = 0;
+};
+
+struct StepProgram {
+  std::uint64_t rows = 0;
+  std::vector<StepModule> modules;  // in order of execution; the head only when logits are wanted
+  std::vector<BufferNeed> buffers;  // workspace of the step, by name
+};
+
+}  // namespace leafcutter::offload

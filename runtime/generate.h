@@ -1,0 +1,64 @@
+// Prompt in, tokens out: prefill, decode, sampling, stop rules, log-probabilities and timings of one sequence.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "runtime/model.h"
+#include "runtime/sampler.h"
+
+namespace leafcutter::runtime {
+
+struct GenerateOptions {
+  std::uint64_t max_tokens = 128;
+  SamplingOptions sampling;
+  std::vector<std::string> stop;  // text that ends the generation and is not given out
+  bool ignore_end = false;        // go on past end ids
+  std::uint32_t logprobs = 0;     // 0: none are computed; k: the token's and the k best
+  std::uint32_t sequence = 0;     // the prompt continues what this sequence's cache holds
+};
+
+struct TokenLogprob {
+  std::uint32_t id = 0;
+  double logprob = 0;  // log-softmax of the raw logits
+};
+
+struct GeneratedToken {
+  std::uint64_t index = 0;
+  std::uint32_t id = 0;
+  std::string text;    // complete characters that this token made available; "" without a tokenizer
+  double logprob = 0;  // only with logprobs > 0
+  std::vector<TokenLogprob> top;
+};
+
+struct GenerationResult {
+  std::vector<std::uint32_t> ids;  // generated, the end token included
+  std::string text;
+  std::string finish_reason;  // "stop" or "length"
+  double prefill_seconds = 0, decode_seconds = 0;
+  double tokens_per_second() const {
+    return ids.size() > 1 && decode_seconds > 0 ? static_cast<double>(ids.size() - 1) / decode_seconds : 0;
+  }
+};
+
+// prompt must not be empty. on_token sees each token as it is made. Throws what Model::step throws; Error(cancelled) on a stop request.
+GenerationResult generate(Model& model, std::span<const std::uint32_t> prompt, const GenerateOptions& options,
+                          const std::function<void(const GeneratedToken&)>& on_token = {}, std::stop_token stop = {});
+
+struct Perplexity {
+  double mean_nll = 0;
+  double perplexity = 0;
+  std::uint64_t tokens = 0;  // scored
+};
+
+// As llama.cpp's tool: consecutive windows of `window` ids from an empty cache, an incomplete last one dropped, the tokens window/2+1..window-1 of each scored. Throws Error(usage) when there is no whole window.
+Perplexity perplexity(Model& model, std::span<const std::uint32_t> ids, std::uint64_t window,
+                      const std::function<void(std::uint64_t window, std::uint64_t windows, const Perplexity& so_far)>& progress = {},
+                      std::stop_token stop = {});
+
+}  // namespace leafcutter::runtime

@@ -1,0 +1,86 @@
+// A loaded model: the file, the plan for a budget, pager, KV cache, workspace and threads. Steps of R rows from several sequences.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/size_text.h"
+#include "base/thread_team.h"
+#include "compress/leaf_index.h"
+#include "kernels/isa.h"
+#include "kernels/kv_rows.h"
+#include "offload/host_memory.h"
+#include "offload/pager.h"
+#include "offload/planner.h"
+#include "runtime/tokenizer.h"
+
+namespace leafcutter::runtime {
+
+struct LoadOptions {
+  std::optional<SizeText> memory;      // --memory; none: what is available
+  std::size_t threads = 0;             // 0: all cores this process may use
+  std::uint64_t ctx_size = 0;          // KV rows a sequence; 0: min(model's, what the budget allows, 2048), grown to needed_positions
+  std::uint64_t needed_positions = 0;  // prompt + n; an explicit smaller ctx_size is an error
+  std::uint64_t rows_per_step = 0;     // largest block of rows; 0: chosen (512, fewer when the budget is small)
+  std::uint64_t logit_rows = 1;        // rows of one step that may want logits
+  std::size_t sequences = 1;
+  std::optional<kernels::KvType> kv_type;  // none: f16, f32 for an f32 file
+  std::optional<kernels::Isa> isa;         // none: kernels::default_isa()
+  offload::PagerOptions pager;
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // loading
+  std::stop_token stop;
+};
+
+// One row of a step: a token at a position of a sequence. A sequence's rows come in order of position, without gaps after what its cache holds.
+struct StepRow {
+  std::uint32_t id = 0;
+  std::uint64_t position = 0;
+  std::uint32_t sequence = 0;
+  bool wants_logits = false;
+};
+
+class Model {
+ public:
+  // Throws Error: bad_file, unsupported, out_of_budget (before the first weight is read), cancelled.
+  static std::unique_ptr<Model> load(const std::string& path, const LoadOptions& options);
+  virtual ~Model() = default;
+
+  // Runs all rows, in blocks of rows_per_step, layer by layer. logits: vocab_size floats for each row with wants_logits, in order of rows. Throws Error(cancelled) within one module of a
+  // stop request, Error(io | bad_file) for the file; the caches then hold what they held before the step.
+  virtual void step(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop = {}) = 0;
+
+  virtual std::uint64_t cached_positions(std::uint32_t sequence) const = 0;
+  virtual void truncate(std::uint32_t sequence, std::uint64_t positions) = 0;  // forget from there on
+
+  virtual const compress::LeafIndex& index() const = 0;
+  virtual const Tokenizer* tokenizer() const = 0;             // null: none in the file
+  virtual const std::vector<std::string>& notes() const = 0;  // for people: "ctx-size 2048", "no tokenizer inside", ...
+  virtual const offload::Plan& plan() const = 0;
+  virtual offload::PagerStats pager_stats() const = 0;
+  virtual const offload::MemoryAccount& account() const = 0;
+  virtual std::uint64_t ctx_size() const = 0;
+  virtual std::uint64_t rows_per_step() const = 0;
+  virtual kernels::KvType kv_type() const = 0;
+  virtual kernels::Isa isa() const = 0;
+  virtual std::size_t threads() const = 0;
+  virtual double compute_busy_seconds() const = 0;  // of all threads together
+  virtual std::uint32_t token_limit() const = 0;    // ids that may be generated: min(vocab_size, tokenizer's real vocabulary)
+};
+
+// The plan that load() would carry out, without reading weights; for `plan` and for refusing early. The index may come from a checkpoint or a shape (lay_out_leaf).
+struct PlannedModel {
+  offload::Plan plan;
+  offload::StepProgram decode, prefill;
+  std::uint64_t ctx_size = 0, rows_per_step = 0;
+  kernels::KvType kv_type{};
+};
+PlannedModel plan_model(const compress::LeafIndex& index, const LoadOptions& options, const offload::HostMemory& host,
+                        std::uint64_t already_charged, const Tokenizer* tokenizer);
+
+}  // namespace leafcutter::runtime
