@@ -25,6 +25,14 @@ struct RopeDescription {
   std::vector<float> frequency_factors;              // GGUF's rope_freqs: inverse frequency i is divided by it; empty: none
 };
 
+// CPM-Ant: learned prompt slots before the text, a segment embedding per slot, and one table of position biases that all layers share.
+struct SegmentBiasDescription {
+  std::uint32_t prompt_types = 0, prompt_length = 0;  // prompt_embedding has prompt_types * prompt_length rows
+  std::uint32_t segment_types = 0;                    // rows of segment_embedding
+  std::uint32_t buckets = 0, max_distance = 0;        // position_bias has segment_types^2 + buckets rows
+  std::uint32_t columns = 0;                          // of position_bias: the heads that it was made for; layers may have kept fewer
+};
+
 struct LayerDescription {
   bool has_attention = true;
   bool has_feed_forward = true;
@@ -49,6 +57,7 @@ struct ModelDescription {
   std::vector<LayerDescription> layers;
   std::vector<std::uint32_t> end_ids;     // any of them ends a generation
   std::optional<std::uint32_t> begin_id;  // what a tokenizer that adds one puts in front
+  SegmentBiasDescription segment_bias;    // of PositionKind::segment_relative_bias
 };
 
 struct ModelLimits {
@@ -60,15 +69,24 @@ struct ModelLimits {
   static constexpr std::uint32_t kVocabulary = 1u << 22;
   static constexpr std::uint64_t kContext = 1u << 24;
   static constexpr std::size_t kDescriptionBytes = 8u << 20;
+  static constexpr std::uint32_t kAttentionWidth = 1u << 18;  // heads * head_dim of one layer
+  static constexpr std::uint32_t kSegmentTypes = 64;
+  static constexpr std::uint32_t kPromptRows = 1u << 16;  // prompt_types * prompt_length
+  static constexpr std::uint32_t kBuckets = 1u << 14;
+  static constexpr std::size_t kEndIds = 64;
+  static constexpr std::size_t kArchitectureBytes = 64;
+  static constexpr std::size_t kNameBytes = 256;
+  static constexpr std::size_t kSourceBytes = 4096;
 };
 
 // Throws Error(bad_file | unsupported) naming `file`, the field, what was found and what is allowed. Called for every description that comes from outside.
+// Names are for terminals: well-formed UTF-8 without control characters (importers use printable_text).
 void validate(const ModelDescription& model, const std::string& file);
 
 std::string to_json_text(const ModelDescription& model);
 ModelDescription model_description_from_json(const std::string& text, const std::string& file);  // validated
 
-// Weights in all matrices and vectors (the tied head counted once).
+// Weights in all matrices and vectors that the description asks for (the tied head counted once; biases, which a file may or may not have, are not in it).
 std::uint64_t parameter_count(const ModelDescription& model);
 
 }  // namespace leafcutter::compress
