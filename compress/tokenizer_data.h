@@ -40,18 +40,22 @@ struct TokenizerData {
   std::string template_name;                   // the built-in that was recognised: "chatml"; empty: none
 };
 
+// Twice what the largest vocabularies at hand need; a section and what is made of it stay below 64 MiB together.
 struct TokenizerLimits {
-  static constexpr std::size_t kTokens = 1u << 22;
-  static constexpr std::size_t kTokenBytes = 1u << 16;
-  static constexpr std::size_t kMerges = 1u << 23;
+  static constexpr std::size_t kTokens = 1u << 19;
+  static constexpr std::size_t kTokenBytes = (1u << 16) - 1;
+  static constexpr std::size_t kMerges = 1u << 20;
   static constexpr std::size_t kSplits = 64;
   static constexpr std::size_t kExpressionBytes = 1u << 16;
   static constexpr std::size_t kTemplateBytes = 1u << 20;
-  static constexpr std::size_t kSectionBytes = 256u << 20;
+  static constexpr std::size_t kTemplateNameBytes = 64;
+  static constexpr std::size_t kEndOfTurnIds = 64;
+  static constexpr std::size_t kSectionBytes = 16u << 20;
 };
 
+// Throws Error(unsupported) naming the field that breaks a limit or refers to a token that is not there.
 std::vector<std::byte> to_section(const TokenizerData& data);
-// Throws Error(bad_file) naming file, field and offset; checks every count, id and length.
+// Throws Error(bad_file | unsupported) naming file, field and offset; checks every count, id and length.
 TokenizerData tokenizer_from_section(std::span<const std::byte> section, const std::string& file);
 
 }  // namespace leafcutter::compress
