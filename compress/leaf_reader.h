@@ -18,16 +18,21 @@ LeafIndex read_leaf_index(File& file);
 std::vector<std::byte> read_tokenizer_section(File& file, const LeafIndex& index);
 
 // Turns the stored bytes of a chunk into its blob: decodes into `raw` (exactly raw_bytes; for Codec::none stored and raw may be the same memory) and checks the hash.
+// `stored` has at least stored_bytes; what follows them in it is the padding up to the page and must be zeros. With Codec::zstd a thread keeps a decoder of 160 KiB.
 // Throws Error(bad_file) naming file, module, chunk and offset. Thread-safe.
 void decode_chunk(const LeafIndex& index, std::size_t chunk, std::span<const std::byte> stored, std::span<std::byte> raw,
                   const std::string& file);
 
-// Reads and checks one chunk with blocking reads (verify, tools); the pager has its own way.
+// Reads and checks one chunk, its padding too, with blocking reads (verify, tools); the pager has its own way. Thread-safe.
 void read_chunk(File& file, const LeafIndex& index, std::size_t chunk, std::span<std::byte> raw);
 
 // Reads the strip of the embedding that holds `row`, checks its hash, decodes the row to k floats. Any File; reads are aligned to pages. Thread-safe; `scratch` is grown as needed.
 void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out);
 
-std::string chunk_place(const LeafIndex& index, std::size_t chunk);  // "layer 3 attention, chunk 17, offset 4096"
+// Compares every strip of the embedding module with its hash: what read_embedding_row relies on. Throws Error(bad_file) naming table, rows and offset.
+void verify_embedding_tiles(File& file, const LeafIndex& index);
+
+std::string chunk_place(const LeafIndex& index,
+                        std::size_t chunk);  // "layer 3 attention (attention_q, attention_k), chunk 17, offset 4096"
 
 }  // namespace leafcutter::compress

@@ -21,9 +21,9 @@ struct TensorPlan {
 };
 
 struct LeafWriterOptions {
-  std::uint64_t chunk_bytes = kMaxChunkBytes;
-  Codec codec = Codec::none;
-  int zstd_level = 3;
+  std::uint64_t chunk_bytes = kMaxChunkBytes;  // 64 to kMaxChunkBytes; a chunk holds at least one strip
+  Codec codec = Codec::none;                   // zstd: a chunk that does not shrink is stored as it is; the embedding module always is
+  int zstd_level = 3;                          // 1 to 19
 };
 
 // Fills strips [strip_begin, strip_end) of tensor `index` of the plan (for plain tensors: all of it in one call). Called from several threads at once, for any strips, each once.
@@ -31,12 +31,14 @@ using FillStrips = std::function<void(std::size_t tensor, std::uint64_t strip_be
 // After each chunk: bytes of blob done and in all. May throw Error(cancelled) to stop.
 using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
-// Orders `tensors` into modules, lays out the file, fills chunks in parallel, writes them in order, then tokenizer, index and header, and commits.
-// Memory: a few chunks per thread. On any error nothing is left behind.
+// Orders `tensors` into modules, lays out the file, fills chunks in parallel, writes them in order (the chunks before while the next are filled), then index, tokenizer and
+// header, and commits. The bytes depend on the input alone, not on threads. Memory: 32 to 128 MiB of chunks, twice that with a codec. On any error nothing is left behind.
 void write_leaf(NewFile& file, const ModelDescription& model, std::span<const TensorPlan> tensors,
                 std::span<const std::byte> tokenizer_section, const LeafWriterOptions& options, const FillStrips& fill, ThreadTeam& team,
                 const WriteProgress& progress);
 
+// Throws Error(usage | unsupported | bad_file) naming the tensor: missing, twice, wrong shape, a strip above kMaxChunkBytes, an unknown format.
+//
 // The layout alone: index without hashes and stored sizes (as with Codec::none). What `plan` works on for checkpoints and shapes.
 LeafIndex lay_out_leaf(const ModelDescription& model, std::span<const TensorPlan> tensors, std::uint64_t chunk_bytes = kMaxChunkBytes);
 
