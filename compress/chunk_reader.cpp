@@ -71,6 +71,7 @@ void decode_chunk(const LeafIndex& index, std::size_t chunk, std::span<const std
   if (!all_zero(stored.subspan(c.stored_bytes))) refuse(file, place(), "damaged: the padding behind it is not zero");
   stored = stored.first(c.stored_bytes);
   if (c.codec == Codec::zstd) {
+    if (xxh3(stored) != c.stored_hash) refuse(file, place(), "damaged: the hash of its stored bytes differs from the index's");
     try {
       decode_zstd(stored, raw, "chunk");
     } catch (const Error& e) {  // only a chunk that fails pays for the words that name it

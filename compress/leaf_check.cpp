@@ -165,6 +165,7 @@ class IndexChecker {
     if (!ends_at_strip(c)) refuse(place + ", raw_bytes", "is " + std::to_string(c.raw_bytes) + ", which cuts a strip");
     switch (c.codec) {
       case Codec::none:
+        if (c.stored_hash != c.hash) refuse(place + ", stored_hash", "differs from the hash, though there is no codec");
         equal(place, "stored_bytes", c.stored_bytes, c.raw_bytes);
         break;
       case Codec::zstd:

@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "fields are copied as 
 constexpr std::uint8_t kLeafMagic[8] = {0x8C, 'L', 'E', 'A', 'F', '\r', '\n', 0x1A};
 constexpr std::uint64_t kHeaderBytes = kPage;
 constexpr std::uint64_t kHeaderHashOffset = kHeaderBytes - 8;  // XXH3-64 of all bytes before it
-constexpr std::uint64_t kModuleRecordBytes = 32, kTensorRecordBytes = 48, kChunkRecordBytes = 40, kTileRecordBytes = 8;
+constexpr std::uint64_t kModuleRecordBytes = 32, kTensorRecordBytes = 48, kChunkRecordBytes = 48, kTileRecordBytes = 8;
 constexpr std::uint64_t kDescriptionAlignment = 8, kTokenizerAlignment = 64;
 
 struct LeafHeader {
@@ -124,6 +124,7 @@ void transfer(Fields& fields, ChunkEntry& c) {
   fields.number(c.stored_bytes);
   fields.number(c.file_offset);
   fields.number(c.hash);
+  fields.number(c.stored_hash);
 }
 
 template <class Fields>

@@ -64,6 +64,7 @@ struct ChunkEntry {
   std::uint32_t stored_bytes = 0;   // before the padding to a page; == raw_bytes without a codec
   std::uint64_t file_offset = 0;    // multiple of kPage
   std::uint64_t hash = 0;           // XXH3-64 of the raw bytes
+  std::uint64_t stored_hash = 0;    // XXH3-64 of the stored bytes, == hash without a codec: different zstd frames decode to the same bytes
 };
 
 struct LeafIndex {

@@ -214,7 +214,7 @@ class LeafWriter {
   void finish_chunk(Slot& slot) {
     ChunkEntry& chunk = index_.chunks[slot.chunk];
     const std::span<const std::byte> raw = slot.raw.first(chunk.raw_bytes);
-    chunk.hash = xxh3(raw);
+    chunk.hash = chunk.stored_hash = xxh3(raw);
     const bool embedding = index_.modules[chunk.module].kind == ModuleKind::embedding;
     if (embedding) hash_tiles(chunk, raw);
     std::span<std::byte> out = slot.raw;
@@ -222,6 +222,7 @@ class LeafWriter {
       if (const std::size_t coded = encode_zstd(raw, slot.stored, options_.zstd_level); coded > 0) {
         chunk.codec = Codec::zstd;
         chunk.stored_bytes = static_cast<std::uint32_t>(coded);
+        chunk.stored_hash = xxh3(slot.stored.first(coded));
         out = slot.stored;
       }
     }

@@ -12,7 +12,8 @@ namespace leafcutter::test {
 
 class MemoryFile final : public File {
  public:
-  explicit MemoryFile(std::vector<std::byte> bytes, std::string name = "memory.leaf") : bytes(std::move(bytes)), name_(std::move(name)) {}
+  explicit MemoryFile(std::vector<std::byte> content, std::string name = "memory.leaf")
+      : bytes(std::move(content)), name_(std::move(name)) {}
 
   const std::string& name() const override { return name_; }
   std::uint64_t size() const override { return bytes.size(); }
