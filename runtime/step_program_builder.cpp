@@ -1,0 +1,41 @@
+#include "runtime/step_program_builder.h"
+
+#include "kernels/matmul.h"
+
+namespace leafcutter::runtime {
+
+using compress::ModuleKind;
+
+offload::StepProgram step_program(const compress::LeafIndex& index, std::uint64_t rows, std::uint64_t positions, std::uint64_t logit_rows,
+                                  kernels::KvType kv_type) {
+  offload::StepProgram program;
+  program.rows = rows;
+  for (std::uint32_t m = 0; m < index.modules.size(); m++) {
+    const compress::ModuleEntry& module = index.modules[m];
+    const bool is_head = module.kind == ModuleKind::head || (module.kind == ModuleKind::embedding && index.model.tied_head);
+    if (module.kind == ModuleKind::vectors || (module.kind == ModuleKind::embedding && !is_head)) continue;
+    const std::uint64_t module_rows = is_head ? logit_rows : rows;
+    if (module_rows == 0) continue;
+    offload::StepModule step;
+    step.module = m;
+    for (std::uint32_t t = module.first_tensor; t < module.first_tensor + module.tensor_count; t++) {
+      const compress::TensorEntry& tensor = index.tensors[t];
+      const std::uint64_t operations = 2 * tensor.rows * tensor.k * module_rows;
+      (kernels::takes_groups(tensor.layout) ? step.int8_operations : step.f32_operations) += operations;
+    }
+    if (module.kind == ModuleKind::attention) {
+      const compress::LayerDescription& layer = index.model.layers[module.layer];
+      step.kv_bytes = 2 * std::uint64_t{layer.kv_heads} * kernels::kv_row_bytes(kv_type, layer.head_dim) * positions;
+      step.f32_operations += 4 * std::uint64_t{layer.heads} * layer.head_dim * rows * (positions - rows / 2);
+    }
+    program.modules.push_back(step);
+  }
+  // The tied head stands first in the file and comes last in a step.
+  if (index.model.tied_head && logit_rows > 0 && !program.modules.empty()) {
+    program.modules.push_back(program.modules.front());
+    program.modules.erase(program.modules.begin());
+  }
+  return program;
+}
+
+}  // namespace leafcutter::runtime
