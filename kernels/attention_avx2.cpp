@@ -1,0 +1,8 @@
+#include "kernels/attention_lanes.h"
+#include "kernels/simd_avx2.h"
+
+namespace leafcutter::kernels {
+
+void attention_avx2(const AttentionArgs& args) { AttentionLanes<Simd>(args).run(); }
+
+}  // namespace leafcutter::kernels

@@ -1,0 +1,229 @@
+// Attention over the lanes of a Simd: flash form (Dao et al. 2022), keys in blocks of 64 from position 0, a running maximum and sum for each query.
+//
+// A query is one head of one row; queries of one KV head that share a cache are worked on together. Each block of keys is turned to [dim][64] floats once, so that scores are made across keys without
+// horizontal sums; values are turned to floats once. Whatever the number of queries, each query sees the same operations in the same order:
+//   s[j] = fma chain over dim, then * scale (+ bias); m' = max(m, max s); p = exp(s - m'); sum = sum * exp(m - m') + lanewise sum of p; y = y * exp(m - m') + chain over j of p[j] v[j]
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "kernels/attention.h"
+#include "kernels/attention_blocks.h"
+#include "kernels/exp_lanes.h"
+
+namespace leafcutter::kernels {
+namespace {
+
+template <class S>
+class AttentionLanes {
+ public:
+  explicit AttentionLanes(const AttentionArgs& args)
+      : a_(args),
+        group_(args.heads / args.kv_heads),
+        dim_(args.head_dim),
+        padded_(padded_head_dim(args.head_dim)),
+        row_bytes_(kv_row_bytes(args.type, args.head_dim)) {
+    keys_ = args.scratch;
+    values_ = keys_ + dim_ * kKeyBlock;
+    sums_ = values_ + padded_ * kKeyBlock;
+    scores_ = sums_ + padded_ * kQueryBlock;
+    staging_ = scores_ + kQueryTile * kKeyBlock;
+  }
+
+  void run() {
+    for (std::size_t head = a_.head_begin; head < a_.head_end; head += group_) {
+      const std::size_t rows_at_once = std::max<std::size_t>(1, kQueryBlock / group_);
+      for (std::size_t r = a_.row_begin; r < a_.row_end;) {
+        std::size_t end = r + 1;  // rows that share a cache
+        while (end < a_.row_end && end - r < rows_at_once && a_.row[end].k == a_.row[r].k && a_.row[end].v == a_.row[r].v) end++;
+        for (std::size_t h = 0; h < group_; h += kQueryBlock) block_of_queries(head, h, std::min(group_, h + kQueryBlock), r, end);
+        r = end;
+      }
+    }
+  }
+
+ private:
+  struct Query {
+    const float* q;
+    float* y;
+    const float* bias;
+    std::size_t visible;
+    float maximum, sum;
+  };
+
+  void block_of_queries(std::size_t head, std::size_t group_begin, std::size_t group_end, std::size_t row_begin, std::size_t row_end) {
+    std::size_t count = 0, longest = 0;
+    for (std::size_t r = row_begin; r < row_end; r++)
+      for (std::size_t h = head + group_begin; h < head + group_end; h++) {
+        const AttentionRow& row = a_.row[r];
+        queries_[count++] = {a_.q + r * a_.q_stride + h * dim_,
+                             a_.y + r * a_.y_stride + h * dim_,
+                             row.bias ? row.bias + h * row.bias_stride : nullptr,
+                             row.visible,
+                             -std::numeric_limits<float>::infinity(),
+                             0};
+        longest = std::max(longest, row.visible);
+      }
+    std::fill(sums_, sums_ + count * padded_, 0.0f);
+    const std::size_t plane = head / group_ * a_.row[row_begin].head_stride;
+    for (std::size_t begin = 0; begin < longest; begin += kKeyBlock) {
+      const std::size_t keys = std::min(kKeyBlock, longest - begin);
+      load_keys(a_.row[row_begin].k + plane + begin * row_bytes_, keys);
+      load_values(a_.row[row_begin].v + plane + begin * row_bytes_, keys);
+      for (std::size_t q = 0; q < count;) {
+        std::size_t tile[kQueryTile], n = 0;
+        for (; q < count && n < kQueryTile; q++)
+          if (queries_[q].visible > begin) tile[n++] = q;
+        if (n == kQueryTile)
+          tile_of_queries<kQueryTile>(tile, begin, keys);
+        else
+          for (std::size_t i = 0; i < n; i++) tile_of_queries<1>(tile + i, begin, keys);
+      }
+    }
+    for (std::size_t q = 0; q < count; q++) finish(queries_[q], sums_ + q * padded_);
+  }
+
+  const float* row_floats(const std::byte* row) {
+    switch (a_.type) {
+      case KvType::f32:
+        return reinterpret_cast<const float*>(row);
+      case KvType::f16:
+        halves(reinterpret_cast<const std::uint16_t*>(row));
+        break;
+      case KvType::q8:
+        bytes(row);
+        break;
+    }
+    return staging_;
+  }
+
+  void halves(const std::uint16_t* row) {
+    std::size_t i = 0;
+    for (; i + S::kLanes <= dim_; i += S::kLanes) S::store(staging_ + i, S::load_half(row + i));
+    if (i < dim_) {
+      std::uint16_t rest[S::kLanes] = {};
+      std::memcpy(rest, row + i, (dim_ - i) * sizeof(std::uint16_t));
+      S::store(staging_ + i, S::load_half(rest));
+    }
+  }
+
+  void bytes(const std::byte* row) {
+    const auto* codes = reinterpret_cast<const std::int8_t*>(row);
+    const std::size_t groups = (dim_ + kKvGroup - 1) / kKvGroup;
+    for (std::size_t g = 0; g < groups; g++) {
+      float scale;
+      std::memcpy(&scale, row + groups * kKvGroup + g * sizeof scale, sizeof scale);
+      for (std::size_t i = g * kKvGroup; i < (g + 1) * kKvGroup; i += S::kLanes)
+        S::store(staging_ + i, S::mul(S::load_int8(codes + i), S::set1(scale)));
+    }
+  }
+
+  void load_keys(const std::byte* rows, std::size_t count) {
+    for (std::size_t j = 0; j < count; j++) {
+      const float* k = row_floats(rows + j * row_bytes_);
+      for (std::size_t i = 0; i < dim_; i++) keys_[i * kKeyBlock + j] = k[i];
+    }
+    for (std::size_t i = 0; i < dim_ && count < kKeyBlock; i++) std::fill(keys_ + i * kKeyBlock + count, keys_ + (i + 1) * kKeyBlock, 0.0f);
+  }
+
+  void load_values(const std::byte* rows, std::size_t count) {
+    for (std::size_t j = 0; j < count; j++) {
+      float* to = values_ + j * padded_;
+      std::memcpy(to, row_floats(rows + j * row_bytes_), dim_ * sizeof(float));
+      std::fill(to + dim_, to + padded_, 0.0f);
+    }
+  }
+
+  template <std::size_t N>
+  void tile_of_queries(const std::size_t* tile, std::size_t begin, std::size_t keys) {
+    using V = typename S::Float;
+    constexpr std::size_t kVectors = S::kRegisterTile, kStep = kVectors * S::kLanes;
+    static_assert(kKeyBlock % kStep == 0);
+    for (std::size_t j0 = 0; j0 < kKeyBlock; j0 += kStep) {
+      V acc[N][kVectors];
+      for (std::size_t n = 0; n < N; n++)
+        for (std::size_t v = 0; v < kVectors; v++) acc[n][v] = S::zero();
+      for (std::size_t i = 0; i < dim_; i++) {
+        V k[kVectors];
+        for (std::size_t v = 0; v < kVectors; v++) k[v] = S::load(keys_ + i * kKeyBlock + j0 + v * S::kLanes);
+        for (std::size_t n = 0; n < N; n++) {
+          const V q = S::set1(queries_[tile[n]].q[i]);
+          for (std::size_t v = 0; v < kVectors; v++) acc[n][v] = S::fma(q, k[v], acc[n][v]);
+        }
+      }
+      for (std::size_t n = 0; n < N; n++)
+        for (std::size_t v = 0; v < kVectors; v++)
+          S::store(scores_ + n * kKeyBlock + j0 + v * S::kLanes, S::mul(acc[n][v], S::set1(a_.scale)));
+    }
+    float factor[N];
+    for (std::size_t n = 0; n < N; n++) factor[n] = weigh(queries_[tile[n]], scores_ + n * kKeyBlock, begin);
+    add_values<N>(tile, factor, keys);
+  }
+
+  // Scores to weights e^(s - maximum), in place; gives the factor for what was summed before.
+  float weigh(Query& query, float* scores, std::size_t begin) {
+    using V = typename S::Float;
+    const std::size_t visible = std::min(kKeyBlock, query.visible - begin);
+    if (query.bias)
+      for (std::size_t j = 0; j < visible; j++) scores[j] += query.bias[begin + j];
+    std::fill(scores + visible, scores + kKeyBlock, -std::numeric_limits<float>::infinity());
+    V largest = S::load(scores);
+    for (std::size_t j = S::kLanes; j < kKeyBlock; j += S::kLanes) largest = S::max(largest, S::load(scores + j));
+    const float maximum = std::max(query.maximum, S::largest(largest));
+    const float reference =
+        maximum == -std::numeric_limits<float>::infinity() ? 0 : maximum;  // all keys at -infinity: no NaN from inf - inf
+    V sum = S::zero();
+    for (std::size_t j = 0; j < kKeyBlock; j += S::kLanes) {
+      const V p = exp_lanes<S>(S::sub(S::load(scores + j), S::set1(reference)));
+      S::store(scores + j, p);
+      sum = S::add(sum, p);
+    }
+    float old[S::kLanes];
+    S::store(old, exp_lanes<S>(S::set1(query.maximum - reference)));
+    query.sum = query.sum * old[0] + S::sum(sum);
+    query.maximum = maximum;
+    return old[0];
+  }
+
+  template <std::size_t N>
+  void add_values(const std::size_t* tile, const float* factor, std::size_t keys) {
+    constexpr std::size_t kVectors = S::kRegisterTile;
+    std::size_t i = 0;
+    for (; i + kVectors * S::kLanes <= padded_; i += kVectors * S::kLanes) add_columns<N, kVectors>(tile, factor, keys, i);
+    for (; i < padded_; i += S::kLanes) add_columns<N, 1>(tile, factor, keys, i);
+  }
+
+  template <std::size_t N, std::size_t kVectors>
+  void add_columns(const std::size_t* tile, const float* factor, std::size_t keys, std::size_t i) {
+    using V = typename S::Float;
+    V acc[N][kVectors];
+    for (std::size_t n = 0; n < N; n++)
+      for (std::size_t v = 0; v < kVectors; v++)
+        acc[n][v] = S::mul(S::load(sums_ + tile[n] * padded_ + i + v * S::kLanes), S::set1(factor[n]));
+    for (std::size_t j = 0; j < keys; j++) {
+      V value[kVectors];
+      for (std::size_t v = 0; v < kVectors; v++) value[v] = S::load(values_ + j * padded_ + i + v * S::kLanes);
+      for (std::size_t n = 0; n < N; n++) {
+        const V p = S::set1(scores_[n * kKeyBlock + j]);
+        for (std::size_t v = 0; v < kVectors; v++) acc[n][v] = S::fma(p, value[v], acc[n][v]);
+      }
+    }
+    for (std::size_t n = 0; n < N; n++)
+      for (std::size_t v = 0; v < kVectors; v++) S::store(sums_ + tile[n] * padded_ + i + v * S::kLanes, acc[n][v]);
+  }
+
+  void finish(const Query& query, const float* sums) {
+    const float reciprocal = query.sum > 0 ? 1 / query.sum : 0;
+    for (std::size_t i = 0; i < dim_; i++) query.y[i] = sums[i] * reciprocal;
+  }
+
+  const AttentionArgs& a_;
+  const std::size_t group_, dim_, padded_, row_bytes_;
+  float *keys_, *values_, *sums_, *scores_, *staging_;
+  Query queries_[kQueryBlock];
+};
+
+}  // namespace
+}  // namespace leafcutter::kernels

@@ -1,0 +1,8 @@
+#include "kernels/attention_lanes.h"
+#include "kernels/simd_portable.h"
+
+namespace leafcutter::kernels {
+
+void attention_portable(const AttentionArgs& args) { AttentionLanes<Simd>(args).run(); }
+
+}  // namespace leafcutter::kernels
