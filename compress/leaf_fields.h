@@ -37,8 +37,8 @@ class FieldWriter {
 
   template <class T>
   void number(const T& value) {
-    const auto bytes = std::as_bytes(std::span(&value, 1));
-    out_.insert(out_.end(), bytes.begin(), bytes.end());
+    out_.resize(out_.size() + sizeof value);
+    std::memcpy(out_.data() + out_.size() - sizeof value, &value, sizeof value);
   }
   void zeros(std::size_t count) { out_.resize(out_.size() + count); }
 

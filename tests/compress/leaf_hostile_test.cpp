@@ -148,12 +148,6 @@ const Attack kAttacks[] = {
      "chunk 3, stored_hash"},
     {"a wrong chunk hash", [](LeafBytes& b) { b.put(b.chunk(3) + kChunkHashOffset, 8, 1), b.put(b.chunk(3) + kChunkHashOffset + 8, 8, 1); },
      "chunk 3, offset"},
-    {"a wrong index hash",
-     [](LeafBytes& b) {
-       b.put(b.module(0), 1, 3);
-       b.put(40, 8, 1);
-     },
-     "kind"},
     {"description of a wider model", [](LeafBytes& b) { replace(b, "\"dim\":32", "\"dim\":48"); },
      "tensor 0 (embedding), k: is 32, expected 48"},
     {"description with another vocabulary", [](LeafBytes& b) { replace(b, "\"vocab_size\":40", "\"vocab_size\":41"); },
