@@ -7,10 +7,10 @@
 namespace leafcutter::offload {
 
 struct DiskProbe {
-  double gb_s = 0;             // several large reads in flight, as the pager reads
-  double single_gb_s = 0;      // one read at a time
-  bool direct = false;         // O_DIRECT is taken by this file system
-  const char* backend = "";    // "io_uring" or "threads"
+  double gb_s = 0;           // several large reads in flight, as the pager reads
+  double single_gb_s = 0;    // one read at a time
+  bool direct = false;       // O_DIRECT is taken by this file system
+  const char* backend = "";  // "io_uring" or "threads"
 };
 
 // Writes a temporary file of `bytes` into `folder`, reads it back as the pager does, removes it. Some seconds at most. Throws Error(io).

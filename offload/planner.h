@@ -37,6 +37,10 @@ struct Plan {
 // Throws Error(out_of_budget): need, have, for what, which flag. Deterministic.
 Plan make_plan(const compress::LeafIndex& index, const PlanRequest& request);
 
+// Memory where coded chunks are read to before they are decoded; 0 when no visited chunk has a codec. The pager allocates it, the plan counts it.
+constexpr std::size_t kStagingSlots = 4;
+std::uint64_t staging_bytes(const compress::LeafIndex& index);
+
 // The least budget with which make_plan would succeed for this request.
 std::uint64_t least_budget(const compress::LeafIndex& index, const PlanRequest& request);
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/page_buffer.h"
 #include "compress/leaf_reader.h"
+#include "offload/stream_file.h"
 #include "runtime/step_runner.h"
 
 namespace leafcutter::runtime {
@@ -66,7 +67,7 @@ class LoadedModel final : public Model {
         options_(resolved(std::move(options))),
         isa_(options_.isa.value_or(kernels::default_isa())),
         opened_(open_model(path)),
-        file_(open_file(path, FileAccess::direct)),
+        file_(offload::open_for_streaming(path)),
         planned_(plan_model(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get())),
         vectors_(read_vectors(*open_file(path), opened_.index)),
         weights_(resolve_weights(opened_.index, vectors_.bytes(), isa_, path)),

@@ -1,0 +1,115 @@
+#include "offload/disk_probe.h"
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/page_buffer.h"
+#include "offload/read_queue.h"
+#include "offload/stream_file.h"
+
+namespace leafcutter::offload {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kRead = std::size_t{4} << 20;
+constexpr std::size_t kDepth = 8;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Reads `total` bytes from the beginning with `depth` reads in flight; GB/s.
+double read_rate(const std::shared_ptr<File>& file, std::uint64_t total, std::size_t depth, const PageBuffer& buffer,
+                 std::string& backend) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::size_t> free;
+  for (std::size_t slot = 0; slot < depth; slot++) free.push_back(slot);
+  std::exception_ptr problem;
+  const ReadDone done = [&](std::uint64_t slot, std::exception_ptr failure) {
+    const std::lock_guard lock(mutex);
+    if (failure) problem = failure;
+    free.push_back(static_cast<std::size_t>(slot));
+    changed.notify_one();
+  };
+  std::unique_ptr<ReadQueue> queue;
+  try {
+    queue = make_uring_read_queue(file, buffer.bytes(), depth, done);
+  } catch (const Error&) { queue = make_thread_read_queue(file, std::min<std::size_t>(depth, 4), depth, done); }
+  backend = queue->name();
+  const auto start = Clock::now();
+  std::unique_lock lock(mutex);
+  for (std::uint64_t at = 0; at + kRead <= total && !problem; at += kRead) {
+    changed.wait(lock, [&] { return !free.empty(); });
+    const std::size_t slot = free.back();
+    free.pop_back();
+    queue->submit({at, buffer.bytes().subspan(slot * kRead, kRead), slot});
+  }
+  changed.wait(lock, [&] { return free.size() == depth; });
+  if (problem) std::rethrow_exception(problem);
+  return static_cast<double>(total / kRead * kRead) / seconds_since(start) / 1e9;
+}
+
+}  // namespace
+
+DiskProbe probe_file(const std::string& path, std::uint64_t bytes) {
+  const auto file = open_for_streaming(path);
+  const std::uint64_t total = std::min(bytes, file->size());
+  if (total < kRead) throw Error(ErrorKind::io, path, "is too small to measure the disk with");
+  const PageBuffer buffer(kRead * kDepth, "disk probe");
+  DiskProbe probe;
+  std::string backend;
+  probe.gb_s = read_rate(file, total, kDepth, buffer, backend);
+  probe.single_gb_s = read_rate(file, std::max<std::uint64_t>(total / 4, kRead), 1, buffer, backend);
+  probe.direct = file->direct();
+  probe.backend = backend.starts_with("io_uring") ? "io_uring" : "threads";
+  return probe;
+}
+
+DiskProbe probe_disk(const std::string& folder, std::uint64_t bytes) {
+  std::string path = (std::filesystem::path(folder) / ".leafcutter-probe-XXXXXX").string();
+  const int fd = ::mkostemp(path.data(), O_CLOEXEC);
+  if (fd < 0) throw Error(ErrorKind::io, folder, std::string("cannot write a probe there: ") + std::strerror(errno));
+  struct Remover {
+    const std::string& path;
+    int fd;
+    ~Remover() {
+      ::close(fd);
+      ::unlink(path.c_str());
+    }
+  } const remover{path, fd};
+  const PageBuffer block(kRead, "disk probe");
+  std::uint64_t state = 1;
+  for (std::size_t i = 0; i + 8 <= block.size(); i += 8) {  // nothing that a disk could compress or leave out
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    std::memcpy(block.data() + i, &state, sizeof state);
+  }
+  for (std::uint64_t at = 0; at + kRead <= bytes; at += kRead)
+    if (::pwrite(fd, block.data(), kRead, static_cast<off_t>(at)) != static_cast<ssize_t>(kRead))
+      throw Error(ErrorKind::io, folder, std::string("cannot write a probe there: ") + std::strerror(errno));
+  ::fsync(fd);
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  return probe_file(path, bytes);
+}
+
+bool io_uring_works() {
+  static const bool works = [] {
+    io_uring ring;
+    if (io_uring_queue_init(2, &ring, 0) != 0) return false;
+    io_uring_queue_exit(&ring);
+    return true;
+  }();
+  return works;
+}
+
+}  // namespace leafcutter::offload

@@ -1,0 +1,359 @@
+#include "offload/pager.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/page_buffer.h"
+#include "compress/leaf_reader.h"
+#include "offload/byte_ring.h"
+#include "offload/read_queue.h"
+
+namespace leafcutter::offload {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using compress::ChunkEntry;
+using compress::Codec;
+using compress::LeafIndex;
+
+double seconds_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+
+std::size_t stored_pages(const ChunkEntry& chunk) { return static_cast<std::size_t>(round_up(chunk.stored_bytes, compress::kPage)); }
+std::size_t slot_bytes(const ChunkEntry& chunk) {
+  return static_cast<std::size_t>(round_up(std::max(chunk.raw_bytes, chunk.stored_bytes), compress::kPage));
+}
+
+constexpr std::size_t kNowhere = ~std::size_t{0};
+
+}  // namespace
+
+// Streamed chunks are numbered on and on: turn n is chunk streamed[n % streamed.size()]. Turns first_..issued_-1 have a region of the ring each; acquired_ is the next to be asked for.
+struct Pager::State {
+  enum class Stage { reading, arrived, checking, ready, failed, released };
+  struct Region {
+    std::uint32_t chunk = 0;
+    std::size_t offset = 0;   // in the ring
+    std::size_t staging = 0;  // slot of the staging area where a coded chunk is read to; kNowhere: none
+    Stage stage = Stage::reading;
+    std::exception_ptr failure;
+  };
+
+  State(std::shared_ptr<File> the_file, const LeafIndex& the_index, const Plan& plan, std::vector<std::uint32_t> order,
+        MemoryAccount& account, const PagerOptions& the_options)
+      : file(std::move(the_file)),
+        index(the_index),
+        options(the_options),
+        resident_offset(index.chunks.size(), kNowhere),
+        ring(static_cast<std::size_t>(plan.ring_bytes)) {
+    std::size_t arena_bytes = 0;
+    for (const std::uint32_t c : order) {
+      if (plan.resident.at(c)) {
+        resident_offset[c] = arena_bytes;
+        arena_bytes += slot_bytes(index.chunks[c]);
+        residents.push_back(c);
+      } else {
+        streamed.push_back(c);
+      }
+      if (index.chunks[c].codec != Codec::none) staging_slot = std::max(staging_slot, stored_pages(index.chunks[c]));
+    }
+    arena = PageBuffer(arena_bytes, "resident weights", false);
+    if (arena_bytes > 0) arena_entry = account.add("resident weights", Tier::host, arena_bytes);
+    if (staging_slot > 0) {
+      staging = PageBuffer(kStagingSlots * staging_slot, "staging of coded chunks");
+      staging_entry = account.add("staging of coded chunks", Tier::host, staging.size());
+      for (std::size_t slot = 0; slot < kStagingSlots; slot++) free_staging.push_back(slot);
+    }
+    if (streamed.empty()) return;
+    ring_memory = PageBuffer(static_cast<std::size_t>(plan.ring_bytes), "ring of streamed chunks");
+    ring_entry = account.add("ring of streamed chunks", Tier::host, plan.ring_bytes);
+    regions.resize(kMaxRegions);
+    to_check.reserve(kMaxRegions);
+    const ReadDone done = [this](std::uint64_t turn, std::exception_ptr failure) { arrived(turn, std::move(failure)); };
+    const std::size_t depth = std::max<std::size_t>(1, options.reads_in_flight);
+    if (options.backend != ReadBackend::threads && (file->descriptor() >= 0 || options.backend == ReadBackend::io_uring)) {
+      try {
+        queue = make_uring_read_queue(file, ring_memory.bytes(), depth, done);
+      } catch (const Error&) {
+        if (options.backend == ReadBackend::io_uring) throw;
+      }
+    }
+    if (!queue) queue = make_thread_read_queue(file, std::max<std::size_t>(1, std::min(options.read_threads, depth)), depth, done);
+    checker = std::thread([this] { check_loop(); });
+  }
+
+  ~State() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    queue.reset();  // reads in flight end here
+    arrivals.notify_all();
+    if (checker.joinable()) checker.join();
+  }
+
+  // ---- reading ahead; the mutex is held
+
+  Region& region(std::uint64_t turn) { return regions[turn % kMaxRegions]; }
+  std::uint32_t chunk_of(std::uint64_t turn) const { return streamed[turn % streamed.size()]; }
+
+  void issue() {
+    while (!stopping && !paused && in_flight < std::max<std::size_t>(1, options.reads_in_flight) && issued - first < kMaxRegions) {
+      const std::uint32_t c = chunk_of(issued);
+      const ChunkEntry& chunk = index.chunks[c];
+      const bool coded = chunk.codec != Codec::none;
+      if (coded && free_staging.empty()) return;
+      const auto at = ring.take(slot_bytes(chunk));
+      if (!at) return;
+      Region& r = region(issued);
+      r.chunk = c;
+      r.offset = *at;
+      r.staging = kNowhere;
+      r.stage = Stage::reading;
+      r.failure = nullptr;
+      std::span<std::byte> to = ring_memory.bytes().subspan(*at, stored_pages(chunk));
+      if (coded) {
+        r.staging = free_staging.back();
+        free_staging.pop_back();
+        to = staging.bytes().subspan(r.staging * staging_slot, stored_pages(chunk));
+      }
+      if (in_flight++ == 0) busy_since = Clock::now();
+      stats.read_bytes += to.size();
+      queue->submit({chunk.file_offset, to, issued});
+      issued++;
+    }
+  }
+
+  void arrived(std::uint64_t turn, std::exception_ptr failure) {
+    {
+      const std::lock_guard lock(mutex);
+      if (--in_flight == 0) stats.disk_busy_seconds += seconds_between(busy_since, Clock::now());
+      Region& r = region(turn);
+      if (failure) {
+        r.failure = named(r.chunk, failure);
+        finish(r, Stage::failed);
+      } else {
+        r.stage = Stage::arrived;
+        to_check.push_back(turn);
+      }
+      issue();
+    }
+    arrivals.notify_all();
+    changed.notify_all();
+  }
+
+  // A read's error says where in the file; people want to know which chunk of what.
+  std::exception_ptr named(std::uint32_t chunk, const std::exception_ptr& failure) const {
+    try {
+      std::rethrow_exception(failure);
+    } catch (const Error& e) {
+      return std::make_exception_ptr(Error(e.kind(), compress::chunk_place(index, chunk), e.what()));
+    } catch (...) { return failure; }
+  }
+
+  void finish(Region& r, Stage stage) {
+    r.stage = stage;
+    if (r.staging != kNowhere) {
+      free_staging.push_back(r.staging);
+      r.staging = kNowhere;
+    }
+  }
+
+  void check_loop() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      arrivals.wait(lock, [this] { return stopping || !to_check.empty(); });
+      if (stopping) return;
+      const std::uint64_t turn = to_check.front();
+      to_check.erase(to_check.begin());
+      Region& r = region(turn);
+      r.stage = Stage::checking;
+      const ChunkEntry& chunk = index.chunks[r.chunk];
+      const std::span<std::byte> raw = ring_memory.bytes().subspan(r.offset, chunk.raw_bytes);
+      const std::span<const std::byte> stored =
+          r.staging == kNowhere ? std::span<const std::byte>(ring_memory.bytes().subspan(r.offset, stored_pages(chunk)))
+                                : std::span<const std::byte>(staging.bytes().subspan(r.staging * staging_slot, stored_pages(chunk)));
+      lock.unlock();
+      const auto start = Clock::now();
+      std::exception_ptr failure;
+      try {
+        compress::decode_chunk(index, r.chunk, stored, raw, file->name());
+      } catch (...) { failure = std::current_exception(); }
+      const double spent = seconds_between(start, Clock::now());
+      lock.lock();
+      stats.check_seconds += spent;
+      r.failure = failure;
+      finish(r, failure ? Stage::failed : Stage::ready);
+      issue();
+      changed.notify_all();
+    }
+  }
+
+  void free_released() {
+    while (first < acquired && region(first).stage == Stage::released) {
+      first++;
+      ring.give_back_oldest(first < issued ? region(first).offset : 0);
+    }
+    issue();
+  }
+
+  static constexpr std::size_t kMaxRegions = 256;
+
+  const std::shared_ptr<File> file;
+  const LeafIndex& index;
+  const PagerOptions options;
+  std::vector<std::size_t> resident_offset;  // in the arena; kNowhere for streamed chunks
+  std::vector<std::uint32_t> residents, streamed;
+  PageBuffer arena, ring_memory, staging;
+  MemoryAccount::Entry arena_entry, ring_entry, staging_entry;
+  std::size_t staging_slot = 0;
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;   // acquire and reset wait here
+  std::condition_variable arrivals;  // the checker waits here
+  ByteRing ring;
+  std::vector<Region> regions;
+  std::vector<std::uint64_t> to_check;
+  std::vector<std::size_t> free_staging;
+  std::uint64_t first = 0, acquired = 0, issued = 0;
+  std::size_t in_flight = 0;
+  bool stopping = false, paused = true;
+  Clock::time_point busy_since;
+  PagerStats stats;
+
+  std::unique_ptr<ReadQueue> queue;
+  std::thread checker;
+};
+
+Pager::Pager(std::shared_ptr<File> file, const LeafIndex& index, const Plan& plan, std::vector<std::uint32_t> order, MemoryAccount& account,
+             const PagerOptions& options)
+    : state_(std::make_unique<State>(std::move(file), index, plan, std::move(order), account, options)) {}
+
+Pager::~Pager() = default;
+
+void Pager::load_residents(const std::function<void(std::uint64_t, std::uint64_t)>& progress, std::stop_token stop) {
+  State& s = *state_;
+  const auto start = Clock::now();
+  // Each thread touches its pages, reads, checks: the kernel's zeroing of fresh memory, the disk and the hashes overlap. More threads than cores, since most wait for the disk.
+  constexpr std::size_t kThreads = 8;
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  std::uint64_t done = 0, total = 0;
+  for (const std::uint32_t c : s.residents) total += s.index.chunks[c].stored_bytes;
+  const auto load_one = [&](std::uint32_t c, std::size_t thread) {
+    const ChunkEntry& chunk = s.index.chunks[c];
+    const std::span<std::byte> slot = s.arena.bytes().subspan(s.resident_offset[c], slot_bytes(chunk));
+    for (std::size_t at = 0; at < slot.size(); at += compress::kPage) slot[at] = std::byte{0};
+    const bool coded = chunk.codec != Codec::none;
+    const std::span<std::byte> stored = (coded ? s.staging.bytes().subspan(thread * s.staging_slot) : slot).first(stored_pages(chunk));
+    try {
+      read_exactly(*s.file, chunk.file_offset, stored, "chunk");
+    } catch (const Error& e) { throw Error(e.kind(), compress::chunk_place(s.index, c), e.what()); }
+    compress::decode_chunk(s.index, c, stored, slot.first(chunk.raw_bytes), s.file->name());
+  };
+  const auto work = [&](std::size_t thread) {
+    for (std::size_t i; !failed && (i = next++) < s.residents.size();) {
+      try {
+        if (stop.stop_requested()) throw Error(ErrorKind::cancelled, s.file->name(), "loading was stopped on request");
+        load_one(s.residents[i], thread);
+        const std::lock_guard lock(mutex);
+        done += s.index.chunks[s.residents[i]].stored_bytes;
+        if (progress) progress(done, total);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!failure) failure = std::current_exception();
+        failed = true;
+      }
+    }
+  };
+  const std::size_t at_once = s.staging_slot > 0 ? kStagingSlots : kThreads;
+  std::vector<std::thread> threads;
+  for (std::size_t t = 1; t < std::min(at_once, s.residents.size()); t++) threads.emplace_back(work, t);
+  work(0);
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+  if (s.streamed.empty()) {
+    s.staging_entry = {};
+    s.staging = {};
+  }
+  const std::lock_guard lock(s.mutex);
+  s.stats.load_seconds = seconds_between(start, Clock::now());
+  s.stats.read_bytes += total;
+  if (!s.streamed.empty()) {
+    s.paused = false;
+    s.issue();
+  }
+}
+
+std::span<const std::byte> Pager::acquire(std::size_t chunk) {
+  State& s = *state_;
+  const std::uint32_t raw_bytes = s.index.chunks[chunk].raw_bytes;
+  if (s.resident_offset[chunk] != kNowhere) return s.arena.bytes().subspan(s.resident_offset[chunk], raw_bytes);
+  std::unique_lock lock(s.mutex);
+  const std::uint64_t turn = s.acquired;
+  if (s.streamed.empty() || s.chunk_of(turn) != chunk) throw std::logic_error("chunks must be acquired in the order of use");
+  State::Region& r = s.region(turn);
+  const auto settled = [&] { return turn < s.issued && (r.stage == State::Stage::ready || r.stage == State::Stage::failed); };
+  if (!settled()) {
+    const auto start = Clock::now();
+    s.changed.wait(lock, settled);
+    s.stats.wait_seconds += seconds_between(start, Clock::now());
+  }
+  if (r.stage == State::Stage::failed) std::rethrow_exception(r.failure);
+  s.acquired++;
+  s.stats.streamed_chunks++;
+  return s.ring_memory.bytes().subspan(r.offset, raw_bytes);
+}
+
+void Pager::release(std::size_t chunk) {
+  State& s = *state_;
+  if (s.resident_offset[chunk] != kNowhere) return;
+  const std::lock_guard lock(s.mutex);
+  for (std::uint64_t turn = s.first; turn < s.acquired; turn++) {
+    State::Region& r = s.region(turn);
+    if (r.chunk == chunk && r.stage == State::Stage::ready) {
+      r.stage = State::Stage::released;
+      s.free_released();
+      return;
+    }
+  }
+}
+
+void Pager::reset() {
+  State& s = *state_;
+  if (s.streamed.empty()) return;
+  std::unique_lock lock(s.mutex);
+  s.paused = true;
+  // Nothing may write into the ring while it is laid out anew: reads and checks under way end first.
+  s.changed.wait(lock, [&] {
+    for (std::uint64_t turn = s.first; turn < s.issued; turn++)
+      if (const auto stage = s.region(turn).stage;
+          stage == State::Stage::reading || stage == State::Stage::arrived || stage == State::Stage::checking)
+        return false;
+    return true;
+  });
+  s.first = s.acquired = s.issued = 0;
+  s.ring = ByteRing(s.ring_memory.size());
+  s.paused = false;
+  s.issue();
+}
+
+PagerStats Pager::stats() const {
+  const State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  PagerStats stats = s.stats;
+  if (s.in_flight > 0) stats.disk_busy_seconds += seconds_between(s.busy_since, Clock::now());
+  stats.backend = s.queue ? s.queue->name() : "threads";
+  stats.direct = s.file->direct();
+  stats.huge_pages = s.ring_memory.size() >= (std::size_t{2} << 20) || s.arena.size() >= (std::size_t{2} << 20);
+  return stats;
+}
+
+}  // namespace leafcutter::offload
