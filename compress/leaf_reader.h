@@ -18,7 +18,7 @@ LeafIndex read_leaf_index(File& file);
 std::vector<std::byte> read_tokenizer_section(File& file, const LeafIndex& index);
 
 // Turns the stored bytes of a chunk into its blob: decodes into `raw` (exactly raw_bytes; for Codec::none stored and raw may be the same memory) and checks the hash.
-// `stored` has at least stored_bytes; what follows them in it is the padding up to the page and must be zeros. With Codec::zstd a thread keeps a decoder of 160 KiB.
+// `stored` has at least stored_bytes; what follows them in it is the padding up to the page and must be zeros. With Codec::zstd a thread keeps a decoder of 96 KiB.
 // Throws Error(bad_file) naming file, module, chunk and offset. Thread-safe.
 void decode_chunk(const LeafIndex& index, std::size_t chunk, std::span<const std::byte> stored, std::span<std::byte> raw,
                   const std::string& file);

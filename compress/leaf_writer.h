@@ -23,7 +23,7 @@ struct TensorPlan {
 struct LeafWriterOptions {
   std::uint64_t chunk_bytes = kMaxChunkBytes;  // 64 to kMaxChunkBytes; a chunk holds at least one strip
   Codec codec = Codec::none;                   // zstd: a chunk that does not shrink is stored as it is; the embedding module always is
-  int zstd_level = 3;                          // 1 to 19
+  int zstd_level = 3;                          // 1 to 9: an encoder takes up to 12 MiB for each thread
 };
 
 // Fills strips [strip_begin, strip_end) of tensor `index` of the plan (for plain tensors: all of it in one call). Called from several threads at once, for any strips, each once.
