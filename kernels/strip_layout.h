@@ -1,4 +1,4 @@
-// How weights lie in memory, on disk and on the device: one layout for AVX2, AVX-512 VNNI and dp4a. docs/format.md has the byte tables.
+// How weights lie in memory, on disk and on the device: one layout for AVX2, AVX-512 VNNI and dp4a. docs/weight-layouts.md has the byte tables.
 //
 // A matrix of n output rows x k is cut in strips of 16 output rows, one after another; rows past n are zeros. A strip is a whole
 // number of 64-byte lines, so that one aligned load feeds a whole register and no horizontal sum is needed. Never repacked while running.

@@ -1,0 +1,57 @@
+#include "kernels/isa.h"
+
+#include <array>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace leafcutter::kernels {
+namespace {
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+
+bool has_avx512vnni() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+
+}  // namespace
+
+std::span<const IsaInfo> isa_table() {
+  static const std::array<IsaInfo, 3> table = {
+      {{Isa::portable, "portable", true}, {Isa::avx2, "avx2", has_avx2()}, {Isa::avx512vnni, "avx512vnni", has_avx512vnni()}}};
+  return table;
+}
+
+Isa choose_isa(const std::string& forced) {
+  Isa best = Isa::portable;
+  std::string here;
+  for (const IsaInfo& info : isa_table()) {
+    if (info.here) {
+      best = info.isa;
+      here += (here.empty() ? "" : ", ") + std::string(info.name);
+    }
+    if (!forced.empty() && forced == info.name) {
+      if (info.here) return info.isa;
+      throw Error(ErrorKind::usage, "instruction set '" + forced + "'", "this processor does not have it", "here: " + here);
+    }
+  }
+  if (!forced.empty()) throw Error(ErrorKind::usage, "instruction set '" + forced.substr(0, 40) + "'", "no such name", "here: " + here);
+  return best;
+}
+
+Isa default_isa() {
+  static const Isa isa = [] {
+    const char* forced = std::getenv("LEAFCUTTER_FORCE_ISA");
+    return choose_isa(forced ? forced : "");
+  }();
+  return isa;
+}
+
+const char* isa_name(Isa isa) {
+  for (const IsaInfo& info : isa_table())
+    if (info.isa == isa) return info.name;
+  return "unknown";
+}
+
+}  // namespace leafcutter::kernels

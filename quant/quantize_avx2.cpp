@@ -1,0 +1,8 @@
+#include "quant/quantize_isa.h"
+#include "quant/quantize_lanes.h"
+
+namespace leafcutter::quant {
+
+const QuantizeTable kQuantizeAvx2 = {quantize_q8, quantize_q8row, quantize_q4};
+
+}  // namespace leafcutter::quant
