@@ -1,0 +1,163 @@
+#include "compress/shapes.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "compress/expected_tensors.h"
+#include "kernels/strip_shape.h"
+
+namespace leafcutter::compress {
+namespace {
+
+using kernels::kStripRows;
+using quant::FormatId;
+
+struct Shape {
+  const char* name;
+  std::uint32_t layers, dim, heads, kv_heads, ff, vocab;
+  bool tied;
+  double theta;
+  std::uint64_t context;
+};
+
+constexpr Shape kShapes[] = {
+    {"llama-1.1b", 22, 2048, 32, 4, 5632, 32000, false, 10000, 2048},
+    {"smollm2-135m", 30, 576, 9, 3, 1536, 49152, true, 100000, 8192},
+    {"llama-48x4096", 48, 4096, 32, 32, 10240, 30720, false, 10000, 2048},
+};
+constexpr const char* kNames[] = {kShapes[0].name, kShapes[1].name, kShapes[2].name};
+
+// splitmix64 of a counter: any strip can be made on its own, by any thread.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t bits() {
+    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+void fill_random(Random& random, std::byte* to, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 8) {
+    const std::uint64_t word = random.bits();
+    std::memcpy(to + i, &word, std::min<std::size_t>(8, bytes - i));
+  }
+}
+
+// Codes uniform over their whole range: one width of the range is sqrt(12) standard deviations.
+void random_groups(kernels::Layout layout, std::size_t k, float deviation, Random& random, std::byte* out) {
+  const kernels::GroupShape shape = kernels::group_shape(layout);
+  const std::size_t groups = (k + kernels::kGroupWidth - 1) / kernels::kGroupWidth;
+  const float range = deviation * std::sqrt(12.0f), step = range / (shape.bits == 8 ? 255.0f : 15.0f);
+  std::memset(out, 0, kernels::strip_bytes(layout, k));
+  constexpr int kScale = 200;  // u8 scales lie around this
+  for (std::size_t r = 0; r < kStripRows && shape.row_floats; r++) {
+    const float d = shape.scale == kernels::GroupScale::u8 ? step / kScale : step, m = range / 2 / kScale;
+    std::memcpy(out + 4 * r, &d, sizeof d);
+    if (shape.minima) std::memcpy(out + 64 + 4 * r, &m, sizeof m);
+  }
+  for (std::size_t g = 0; g < groups; g++) {
+    std::byte* block = out + shape.front + g / kernels::kGroupsPerBlock * shape.block_bytes();
+    std::byte* head = block + g % kernels::kGroupsPerBlock * shape.group_head;
+    std::byte* codes = block + shape.block_head() + g % kernels::kGroupsPerBlock * shape.group_codes;
+    const std::uint64_t wobble = random.bits();
+    for (std::size_t r = 0; r < kStripRows; r++) {
+      const int varied = kScale - 20 + static_cast<int>(wobble >> (4 * (r % 16)) & 15) * 3;
+      if (shape.scale == kernels::GroupScale::u8) {
+        head[r] = static_cast<std::byte>(varied);
+        if (shape.minima) head[kStripRows + r] = static_cast<std::byte>(varied);
+      } else if (shape.scale == kernels::GroupScale::half) {
+        const std::uint16_t scale = half_from_float(step * static_cast<float>(varied) / kScale),
+                            minimum = half_from_float(-range / 2 * static_cast<float>(varied) / kScale);
+        std::memcpy(head + 2 * r, &scale, sizeof scale);
+        if (shape.minima) std::memcpy(head + 32 + 2 * r, &minimum, sizeof minimum);
+      }
+    }
+    fill_random(random, codes, shape.group_codes);
+    if (shape.bits == 8)
+      for (std::size_t i = 0; i < shape.group_codes; i++)
+        if (codes[i] == std::byte{0}) codes[i] = std::byte{1};  // as the quantizers: -127..127
+  }
+}
+
+void random_floats(const quant::Format& format, std::size_t k, float deviation, Random& random, std::byte* out) {
+  std::vector<float> rows(kStripRows * k);
+  const float range = deviation * std::sqrt(12.0f);
+  for (float& value : rows) value = (static_cast<float>(random.bits() >> 40) * 0x1p-24f - 0.5f) * range;
+  format.encode(rows.data(), k, out);
+}
+
+}  // namespace
+
+std::span<const char* const> shape_names() { return kNames; }
+
+std::optional<ModelDescription> find_shape(const std::string& name) {
+  for (const Shape& shape : kShapes) {
+    if (name != shape.name) continue;
+    ModelDescription model;
+    model.architecture = "llama";
+    model.name = shape.name;
+    model.source = "random weights";
+    model.dim = shape.dim;
+    model.vocab_size = shape.vocab;
+    model.context_length = shape.context;
+    model.norm_epsilon = 1e-5f;
+    model.rope.theta = shape.theta;
+    model.tied_head = shape.tied;
+    LayerDescription layer;
+    layer.heads = shape.heads;
+    layer.kv_heads = shape.kv_heads;
+    layer.head_dim = shape.dim / shape.heads;
+    layer.ff_width = shape.ff;
+    model.layers.assign(shape.layers, layer);
+    return model;
+  }
+  return std::nullopt;
+}
+
+std::vector<TensorPlan> plan_tensors(const ModelDescription& model, const FormatChoice& formats) {
+  std::vector<TensorPlan> plan;
+  for (const ExpectedTensor& tensor : expected_tensors(model)) {
+    if (tensor.optional) continue;
+    const FormatId format = is_vector_role(tensor.role) ? FormatId::f32 : format_for(formats, tensor.role, model.tied_head);
+    plan.push_back({.role = tensor.role, .layer = tensor.layer, .format = format, .rows = tensor.rows, .k = tensor.k, .divisor = 1});
+  }
+  return plan;
+}
+
+void synthesize_model(const ModelDescription& model, const FormatChoice& formats, std::uint64_t seed, const LeafWriterOptions& options,
+                      NewFile& file, ThreadTeam& team, const WriteProgress& progress) {
+  const std::vector<TensorPlan> plan = plan_tensors(model, formats);
+  const float residual = 1 / std::sqrt(2 * static_cast<float>(std::max<std::size_t>(model.layers.size(), 1)));
+  const auto fill = [&](std::size_t index, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) {
+    const TensorPlan& tensor = plan[index];
+    if (is_vector_role(tensor.role)) {
+      std::fill(out.begin(), out.end(), std::byte{0});
+      constexpr float kOne = 1;
+      for (std::uint64_t i = 0; i < tensor.k; i++) std::memcpy(out.data() + i * sizeof kOne, &kOne, sizeof kOne);
+      return;
+    }
+    const quant::Format& format = quant::format_of(tensor.format);
+    const std::uint64_t strip_bytes = kernels::strip_bytes(format.layout, tensor.k);
+    const bool adds = tensor.role == TensorRole::attention_out || tensor.role == TensorRole::feed_forward_down;
+    const float deviation = 0.02f * (adds ? residual : 1.0f);
+    for (std::uint64_t s = begin; s < end; s++) {
+      Random random(seed * 0x632be59bd9b4e019ull + index * 0x9e3779b97f4a7c15ull + s * 0xd1342543de82ef95ull);
+      std::byte* strip = out.data() + (s - begin) * strip_bytes;
+      if (format.lossless_float)
+        random_floats(format, tensor.k, deviation, random, strip);
+      else
+        random_groups(format.layout, tensor.k, deviation, random, strip);
+    }
+  };
+  write_leaf(file, model, plan, {}, options, fill, team, progress);
+}
+
+}  // namespace leafcutter::compress
