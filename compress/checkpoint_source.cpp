@@ -1,0 +1,80 @@
+#include "compress/checkpoint_source.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+#include "compress/gguf_model.h"
+#include "compress/hf_directory.h"
+#include "compress/printable_text.h"
+#include "compress/source_check.h"
+
+namespace leafcutter::compress {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool begins_with_gguf(File& file) {
+  std::byte magic[4];
+  if (file.size() < sizeof magic) return false;
+  read_exactly(file, 0, magic, "magic");
+  return std::memcmp(magic, "GGUF", sizeof magic) == 0;
+}
+
+CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) {
+  // The header tells its length only by being read: twice as much each time.
+  std::vector<std::byte> bytes;
+  std::optional<GgufHeader> header;
+  for (std::uint64_t size = 256u << 10; !header; size *= 2) {
+    const std::uint64_t read = std::min({size, file->size(), std::uint64_t{GgufLimits::kHeaderBytes}});
+    bytes = {};
+    bytes.resize(read);
+    read_exactly(*file, 0, bytes, "header");
+    header = GgufHeader::parse(bytes, file->size(), path);
+    if (!header && read == GgufLimits::kHeaderBytes)
+      throw Error(ErrorKind::bad_file, path, "its header goes on past " + std::to_string(GgufLimits::kHeaderBytes) + " bytes");
+  }
+  std::vector<float> factors;
+  if (const GgufTensor* tensor = rope_frequencies_tensor(*header)) {
+    if (tensor->type != quant::SourceType::f32 || tensor->shape.size() != 1 || tensor->shape[0] > ModelLimits::kHeadDim)
+      throw Error(ErrorKind::bad_file, path + ", tensor rope_freqs.weight", "expected a vector of F32");
+    factors.resize(tensor->shape[0]);
+    read_exactly(*file, tensor->offset, std::as_writable_bytes(std::span(factors)), "tensor rope_freqs.weight");
+  }
+  CheckpointSource source = llama_from_gguf(*header, std::move(factors));
+  source.files.push_back(std::move(file));
+  source.tokenizer = tokenizer_from_gguf(*header, source.notes);
+  if (source.tokenizer && source.tokenizer->end_id) source.model.end_ids = {*source.tokenizer->end_id};
+  if (source.tokenizer && source.tokenizer->begin_id) source.model.begin_id = source.tokenizer->begin_id;
+  std::erase_if(source.model.end_ids, [&](std::uint32_t id) { return id >= source.model.vocab_size; });
+  if (source.model.begin_id && *source.model.begin_id >= source.model.vocab_size) source.model.begin_id.reset();
+  source.model.source = printable_text("GGUF: " + fs::path(path).filename().string(), ModelLimits::kSourceBytes);
+  validate(source.model, path);
+  check_source_tensors(source, path);
+  return source;
+}
+
+}  // namespace
+
+CheckpointSource open_checkpoint(const std::string& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return open_hf_directory(path);
+  auto file = open_file(path);
+  if (begins_with_gguf(*file)) return open_gguf(path, std::move(file));
+  if (path.ends_with(".safetensors")) return open_hf_directory(path);
+  throw Error(ErrorKind::unsupported, path, "is neither GGUF nor safetensors",
+              "give a .gguf, a .safetensors file or a Hugging Face folder");
+}
+
+bool looks_like_checkpoint(const std::string& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return true;
+  if (!fs::is_regular_file(path, ignored)) return false;
+  if (path.ends_with(".safetensors")) return true;
+  try {
+    return begins_with_gguf(*open_file(path));
+  } catch (const Error&) { return false; }
+}
+
+}  // namespace leafcutter::compress
