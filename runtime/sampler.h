@@ -1,4 +1,5 @@
 // From logits to a token. Deterministic for a seed on every machine (own random numbers, not the standard library's distributions).
+// Order of the filters, as users of llama.cpp expect it: repetition penalty, top-k, top-p, min-p, temperature.
 #pragma once
 
 #include <cstdint>

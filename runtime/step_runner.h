@@ -5,6 +5,7 @@
 #include <stop_token>
 
 #include "base/thread_team.h"
+#include "kernels/elementwise.h"
 #include "runtime/chunk_holder.h"
 #include "runtime/kv_cache.h"
 #include "runtime/layer_weights.h"

@@ -1,0 +1,74 @@
+#include "runtime/merge_table.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace leafcutter::runtime {
+
+MergeTable::MergeTable(std::span<const compress::Merge> merges) : slots_(std::bit_ceil(merges.size() + merges.size() / 4 + 2)) {
+  std::uint32_t rank = 0;
+  for (const compress::Merge& merge : merges) {
+    std::size_t at = place(merge.left, merge.right);
+    while (slots_[at].left != kEmpty && (slots_[at].left != merge.left || slots_[at].right != merge.right))
+      at = (at + 1) & (slots_.size() - 1);
+    if (slots_[at].left == kEmpty) slots_[at] = {merge.left, merge.right, rank, merge.result};  // the first of equals counts
+    rank++;
+  }
+}
+
+std::size_t MergeTable::place(std::uint32_t left, std::uint32_t right) const {
+  const std::uint64_t key = (std::uint64_t{left} << 32 | right) * 0x9e3779b97f4a7c15ull;
+  return static_cast<std::size_t>(key >> 32) & (slots_.size() - 1);
+}
+
+const MergeTable::Slot* MergeTable::find(std::uint32_t left, std::uint32_t right) const {
+  for (std::size_t at = place(left, right);; at = (at + 1) & (slots_.size() - 1)) {
+    if (slots_[at].left == kEmpty) return nullptr;
+    if (slots_[at].left == left && slots_[at].right == right) return &slots_[at];
+  }
+}
+
+void MergeTable::merge(std::vector<std::uint32_t>& ids) const {
+  if (ids.size() < 2) return;
+  struct Symbol {
+    std::uint32_t id, previous, next;
+  };
+  struct Candidate {
+    std::uint32_t rank, at, left, right;  // what stood at `at` and behind it when this was found
+    bool operator<(const Candidate& other) const {
+      return rank != other.rank ? rank > other.rank : at > other.at;
+    }  // a heap's front is the largest
+  };
+  constexpr std::uint32_t kNone = ~0u;
+  const auto count = static_cast<std::uint32_t>(ids.size());
+  std::vector<Symbol> symbols(count);
+  for (std::uint32_t i = 0; i < count; i++) symbols[i] = {ids[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
+  std::vector<Candidate> heap;
+  const auto look = [&](std::uint32_t at) {
+    if (at == kNone || symbols[at].next == kNone) return;
+    const std::uint32_t left = symbols[at].id, right = symbols[symbols[at].next].id;
+    if (const Slot* slot = find(left, right)) {
+      heap.push_back({slot->rank, at, left, right});
+      std::push_heap(heap.begin(), heap.end());
+    }
+  };
+  for (std::uint32_t i = 0; i + 1 < count; i++) look(i);
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end());
+    const Candidate best = heap.back();
+    heap.pop_back();
+    Symbol& left = symbols[best.at];
+    if (left.id != best.left || left.next == kNone || symbols[left.next].id != best.right) continue;  // merged away since
+    const std::uint32_t gone = left.next;
+    left.id = find(best.left, best.right)->result;
+    left.next = symbols[gone].next;
+    symbols[gone].id = kNone;
+    if (left.next != kNone) symbols[left.next].previous = best.at;
+    look(left.previous);
+    look(best.at);
+  }
+  ids.clear();
+  for (std::uint32_t at = 0; at != kNone; at = symbols[at].next) ids.push_back(symbols[at].id);
+}
+
+}  // namespace leafcutter::runtime

@@ -1,0 +1,101 @@
+#include "runtime/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/elementwise.h"
+
+namespace leafcutter::runtime {
+namespace {
+
+void require(bool holds, const char* option, const char* range, float found) {
+  if (!holds) throw Error(ErrorKind::usage, option, std::string("expected ") + range + ", found " + std::to_string(found));
+}
+
+std::uint64_t split_mix(std::uint64_t& state) {
+  std::uint64_t z = (state += 0x9e3779b97f4a7c15ull);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return z ^ (z >> 31);
+}
+
+bool likelier(const std::pair<float, std::uint32_t>& a, const std::pair<float, std::uint32_t>& b) {
+  return a.first != b.first ? a.first > b.first : a.second < b.second;
+}
+
+}  // namespace
+
+void validate(const SamplingOptions& o) {
+  require(o.temperature >= 0 && o.temperature <= 100, "--temp", "0 to 100", o.temperature);
+  require(o.top_p > 0 && o.top_p <= 1, "--top-p", "more than 0, at most 1", o.top_p);
+  require(o.min_p >= 0 && o.min_p < 1, "--min-p", "0 to less than 1", o.min_p);
+  require(o.repetition_penalty > 0 && o.repetition_penalty <= 100, "--repeat-penalty", "more than 0, at most 100", o.repetition_penalty);
+}
+
+Sampler::Sampler(const SamplingOptions& options) : options_(options) {
+  std::uint64_t seed = options.seed;
+  for (std::uint64_t& word : state_) word = split_mix(seed);
+}
+
+// xoroshiro128+ (Blackman and Vigna 2018); 53 bits.
+double Sampler::random() {
+  const std::uint64_t a = state_[0], sum = a + state_[1], b = state_[1] ^ a;
+  const auto turn = [](std::uint64_t x, int k) { return x << k | x >> (64 - k); };
+  state_[0] = turn(a, 24) ^ b ^ (b << 16);
+  state_[1] = turn(b, 37);
+  return static_cast<double>(sum >> 11) * 0x1p-53;
+}
+
+std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std::uint32_t> history, std::uint32_t limit) {
+  logits = logits.first(std::min<std::size_t>(logits.size(), limit));
+  if (options_.temperature == 0) return static_cast<std::uint32_t>(kernels::arg_max(logits));
+
+  candidates_.clear();
+  candidates_.reserve(logits.size());
+  for (std::uint32_t id = 0; id < logits.size(); id++)
+    if (logits[id] > -INFINITY) candidates_.emplace_back(logits[id], id);  // NaN is left out too
+  if (candidates_.empty()) return static_cast<std::uint32_t>(kernels::arg_max(logits));
+
+  if (options_.repetition_penalty != 1) {
+    const std::size_t window =
+        options_.repetition_window == 0 ? history.size() : std::min<std::size_t>(history.size(), options_.repetition_window);
+    std::vector<std::uint32_t> seen(history.end() - static_cast<std::ptrdiff_t>(window), history.end());
+    std::sort(seen.begin(), seen.end());
+    for (auto& [logit, id] : candidates_)
+      if (std::binary_search(seen.begin(), seen.end(), id))
+        logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+  }
+
+  // Only as many are sorted as may be kept.
+  const std::size_t keep = options_.top_k == 0 ? candidates_.size() : std::min<std::size_t>(options_.top_k, candidates_.size());
+  std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(keep), candidates_.end(), likelier);
+  candidates_.resize(keep);
+
+  const auto weight = [&](std::size_t i, double temperature) {
+    return std::exp((static_cast<double>(candidates_[i].first) - candidates_[0].first) / temperature);
+  };
+  std::size_t kept = candidates_.size();
+  if (options_.top_p < 1) {
+    double all = 0, sum = 0;
+    for (std::size_t i = 0; i < kept; i++) all += weight(i, 1);
+    for (std::size_t i = 0; i < kept; i++)
+      if ((sum += weight(i, 1)) >= options_.top_p * all) {
+        kept = i + 1;
+        break;
+      }
+  }
+  if (options_.min_p > 0)
+    for (std::size_t i = 1; i < kept; i++)
+      if (weight(i, 1) < options_.min_p) kept = i;
+
+  double all = 0;
+  for (std::size_t i = 0; i < kept; i++) all += weight(i, options_.temperature);
+  double at = random() * all;
+  for (std::size_t i = 0; i < kept; i++)
+    if ((at -= weight(i, options_.temperature)) < 0) return candidates_[i].second;
+  return candidates_[kept - 1].second;
+}
+
+}  // namespace leafcutter::runtime

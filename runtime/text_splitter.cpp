@@ -1,0 +1,92 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "runtime/text_splitter.h"
+
+#include <pcre2.h>
+
+#include "base/error.h"
+#include "compress/printable_text.h"
+
+namespace leafcutter::runtime {
+namespace {
+
+constexpr std::uint32_t kMatchLimit = 10'000'000, kDepthLimit = 100'000, kHeapKilobytes = 32 << 10;
+
+std::string message_of(int code) {
+  PCRE2_UCHAR text[200] = {};
+  pcre2_get_error_message(code, text, sizeof text);
+  return reinterpret_cast<const char*>(text);
+}
+
+template <auto kFree>
+struct Freed {
+  template <class T>
+  void operator()(T* p) const {
+    kFree(p);
+  }
+};
+using Code = std::unique_ptr<pcre2_code, Freed<pcre2_code_free>>;
+using MatchContext = std::unique_ptr<pcre2_match_context, Freed<pcre2_match_context_free>>;
+using MatchData = std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data_free>>;
+
+}  // namespace
+
+struct TextSplitter::Expression {
+  Code code;
+  MatchContext limits;
+};
+
+TextSplitter::TextSplitter(std::span<const compress::SplitRule> rules, const std::string& file) {
+  for (const compress::SplitRule& rule : rules) {
+    const std::string text = rule.kind == compress::SplitRule::Kind::digits ? "\\p{N}" : rule.expression;
+    int problem = 0;
+    PCRE2_SIZE place = 0;
+    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
+                            &problem, &place, nullptr));
+    if (!code)
+      throw Error(ErrorKind::unsupported, file + ", tokenizer",
+                  "its expression " + compress::printable_text(text, 80) + " does not compile at " + std::to_string(place) + ": " +
+                      message_of(problem));
+    MatchContext limits(pcre2_match_context_create(nullptr));
+    if (!limits) throw std::bad_alloc();
+    pcre2_set_match_limit(limits.get(), kMatchLimit);
+    pcre2_set_depth_limit(limits.get(), kDepthLimit);
+    pcre2_set_heap_limit(limits.get(), kHeapKilobytes);
+    expressions_.push_back({std::move(code), std::move(limits)});
+  }
+}
+
+TextSplitter::~TextSplitter() = default;
+
+std::vector<std::string_view> TextSplitter::split(std::string_view text) const {
+  std::vector<std::string_view> pieces, next;
+  if (!text.empty()) pieces.push_back(text);
+  for (const Expression& expression : expressions_) {
+    const MatchData match(pcre2_match_data_create(1, nullptr));
+    if (!match) throw std::bad_alloc();
+    const PCRE2_SIZE* found = pcre2_get_ovector_pointer(match.get());
+    next.clear();
+    for (const std::string_view piece : pieces) {
+      std::size_t at = 0, search = 0;
+      while (search < piece.size()) {
+        const int result = pcre2_match(expression.code.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), search,
+                                       PCRE2_NO_UTF_CHECK, match.get(), expression.limits.get());
+        if (result == PCRE2_ERROR_NOMATCH) break;
+        if (result < 0)
+          throw Error(ErrorKind::unsupported, "tokenizer", "cutting the text failed: " + message_of(result), "split the text");
+        if (found[1] <= found[0]) {  // an empty match cuts nothing; go on behind the next character
+          search = std::max(search, found[1]) + 1;
+          while (search < piece.size() && (static_cast<unsigned char>(piece[search]) & 0xc0) == 0x80) search++;
+          continue;
+        }
+        if (found[0] > at) next.push_back(piece.substr(at, found[0] - at));
+        next.push_back(piece.substr(found[0], found[1] - found[0]));
+        at = search = found[1];
+      }
+      if (at < piece.size()) next.push_back(piece.substr(at));
+    }
+    pieces.swap(next);
+  }
+  return pieces;
+}
+
+}  // namespace leafcutter::runtime

@@ -1,0 +1,176 @@
+"""The command line as scripts rely on it: exit status, stdout, stderr, JSON. usage: command_test.py LEAFCUTTER REFERENCE_FOLDER [unittest options]"""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = os.path.abspath(sys.argv[1])
+REFERENCE = os.path.abspath(sys.argv[2])
+
+
+def call(*arguments, stdin=b"", environment=None, timeout=120):
+    return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, timeout=timeout, env={**os.environ, **(environment or {})})
+
+
+def objects(result):
+    return [json.loads(line) for line in result.stdout.decode().splitlines()]
+
+
+def lines(stderr):
+    return [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+
+
+class Command(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp()
+        cls.leaf = os.path.join(cls.folder, "tiny.leaf")
+        cls.source = next(os.path.join(REFERENCE, name) for name in sorted(os.listdir(REFERENCE)) if os.path.exists(os.path.join(REFERENCE, name, "model.safetensors")))
+        cls.cache = os.path.join(cls.folder, "cache")
+        os.environ["LEAFCUTTER_CACHE"] = cls.cache
+        done = call("compress", cls.source, "-o", cls.leaf, "--format", "f32")
+        assert done.returncode == 0, done.stderr
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def fails(self, result, status, *parts):
+        self.assertEqual(result.returncode, status, result.stderr)
+        self.assertLessEqual(len(lines(result.stderr)), 2)
+        self.assertGreaterEqual(len(lines(result.stderr)), 1)
+        for part in parts:
+            self.assertIn(part, result.stderr.decode())
+
+    def test_every_command_has_help(self):
+        for name in ("compress", "inspect", "verify", "plan", "run", "eval", "bench", "tokenize", "synth", "doctor"):
+            result = call(name, "--help")
+            self.assertEqual(result.returncode, 0)
+            self.assertIn(b"--json", result.stdout)
+
+    def test_a_wrong_command_line_is_status_2(self):
+        self.fails(call(), 2)
+        self.fails(call("nonsense"), 2)
+        self.fails(call("run"), 2)
+        self.fails(call("run", self.leaf, "x", "--no-such-flag"), 2, "--no-such-flag")
+        self.fails(call("run", self.leaf, "--ids", "1", "--memory", "lots"), 2, "lots")
+        self.fails(call("run", self.leaf, "--ids", "1", "--temp", "-1"), 2)
+        self.fails(call("compress", self.source, "-o", self.leaf, "--format", "q5"), 2, "q5")
+
+    def test_content_that_is_wrong_is_status_1(self):
+        self.fails(call("inspect", os.path.join(self.folder, "none.leaf")), 1, "none.leaf")
+        bad = os.path.join(self.folder, "bad.leaf")
+        with open(bad, "wb") as file:
+            file.write(b"no leaf at all" * 1000)
+        for name in ("inspect", "verify", "tokenize"):
+            self.fails(call(name, bad), 1, "bad.leaf")
+        self.fails(call("run", bad, "--ids", "1"), 1, "bad.leaf")
+
+    def test_a_damaged_chunk_is_named(self):
+        damaged = os.path.join(self.folder, "damaged.leaf")
+        shutil.copy(self.leaf, damaged)
+        chunk = objects(call("inspect", self.leaf, "--json", "--chunks"))[0]["chunks"][-1]
+        with open(damaged, "r+b") as file:
+            file.seek(chunk["offset"] + 5)
+            byte = file.read(1)
+            file.seek(-1, 1)
+            file.write(bytes([byte[0] ^ 1]))
+        self.fails(call("verify", damaged), 1, "damaged.leaf", str(chunk["offset"]))
+        self.fails(call("run", damaged, "--ids", "1,2", "-n", "2"), 1, "damaged.leaf")
+        self.assertEqual(call("verify", self.leaf).returncode, 0)
+
+    def test_run_prints_tokens_and_a_closing_object(self):
+        result = call("run", self.leaf, "--ids", "5,6,7", "-n", 6, "--temp", 0, "--json", "--logprobs", 3, "--ignore-eos")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        *tokens, done = objects(result)
+        self.assertEqual([t["event"] for t in tokens], ["token"] * 6)
+        self.assertEqual([t["index"] for t in tokens], list(range(6)))
+        self.assertEqual(done["event"], "done")
+        self.assertEqual(done["prompt_ids"], [5, 6, 7])
+        self.assertEqual(done["ids"], [t["id"] for t in tokens])
+        self.assertEqual(done["finish_reason"], "length")
+        for token in tokens:
+            self.assertEqual(len(token["top"]), 3)
+            self.assertEqual(token["top"][0]["id"], token["id"])
+            self.assertAlmostEqual(token["top"][0]["logprob"], token["logprob"])
+            self.assertLess(token["logprob"], 0)
+        self.assertLessEqual(done["memory"]["planned"], done["memory"]["budget"])
+
+    def test_the_same_seed_gives_the_same_text(self):
+        arguments = ("run", self.leaf, "--ids", "5,6,7", "-n", 12, "--temp", 1.5, "--json", "--ignore-eos")
+        ids = [objects(call(*arguments, "--seed", seed))[-1]["ids"] for seed in (1, 1, 2)]
+        self.assertEqual(ids[0], ids[1])
+        self.assertNotEqual(ids[0], ids[2])
+
+    def test_a_budget_that_cannot_work_is_refused_with_numbers(self):
+        self.fails(call("run", self.leaf, "--ids", "1", "--memory", "1MiB"), 1, "--memory")
+        self.fails(call("run", self.leaf, "--ids", "1,2,3", "-n", 10, "--ctx-size", 8), 1, "ctx-size")
+
+    def test_a_checkpoint_is_converted_once(self):
+        first = call("run", self.source, "--ids", "5,6", "-n", 2, "--temp", 0, "--json")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        kept = os.listdir(self.cache)
+        self.assertEqual(len([name for name in kept if name.endswith(".leaf")]), 1)
+        second = call("run", self.source, "--ids", "5,6", "-n", 2, "--temp", 0, "--json")
+        self.assertEqual(objects(first)[-1]["ids"], objects(second)[-1]["ids"])
+        self.assertEqual(os.listdir(self.cache), kept)
+
+    def test_eval_counts_windows_of_ids(self):
+        ids = os.path.join(self.folder, "ids.txt")
+        with open(ids, "w") as file:
+            file.write(" ".join(str(i * 7 % 90 + 3) for i in range(70)))
+        result = objects(call("eval", self.leaf, "--ids-file", ids, "--ctx-size", 32, "--json"))[-1]
+        self.assertEqual(result["tokens"], 2 * 15)
+        self.assertGreater(result["perplexity"], 1)
+        self.fails(call("eval", self.leaf, "--ids-file", ids, "--ctx-size", 128), 1)
+
+    def test_synth_makes_the_same_bytes_for_the_same_seed(self):
+        one, two = (os.path.join(self.folder, name) for name in ("one.leaf", "two.leaf"))
+        for path in (one, two):
+            self.assertEqual(call("synth", "smollm2-135m", "--format", "q4", "-o", path).returncode, 0)
+        with open(one, "rb") as a, open(two, "rb") as b:
+            self.assertEqual(a.read(), b.read())
+        self.fails(call("synth", "no-such-shape", "-o", one), 2, "no-such-shape")
+        facts = objects(call("inspect", one, "--json"))[0]
+        self.assertEqual(facts["model"]["parameters"], 134515008)
+
+    def test_plan_says_what_run_will_do(self):
+        plan = objects(call("plan", self.leaf, "--memory", "64MiB", "--json"))[-1]
+        for key in ("tokens_per_s", "first_token_s", "limit", "peak"):
+            self.assertIn(key, plan)
+        done = objects(call("run", self.leaf, "--ids", "1", "-n", 1, "--memory", "64MiB", "--json"))[-1]
+        self.assertEqual(plan["ctx_size"], done["ctx_size"])
+        shape = objects(call("plan", "llama-48x4096", "--format", "q4", "--memory", "3GiB", "--json"))[-1]
+        self.assertGreater(shape["streamed_bytes"], 1 << 30)
+
+    def test_a_failed_compress_leaves_nothing(self):
+        folder = os.path.join(self.folder, "out")
+        os.makedirs(folder)
+        self.fails(call("compress", os.path.join(self.folder, "nothing"), "-o", os.path.join(folder, "x.leaf")), 1)
+        self.assertEqual(os.listdir(folder), [])
+
+    def test_ctrl_c_ends_a_generation_with_one_line(self):
+        process = subprocess.Popen([PROGRAM, "run", self.leaf, "--ids", "5", "-n", "100000", "--ctx-size", "100100", "--ignore-eos", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 1)
+        self.assertLessEqual(len(lines(stderr)), 2)
+
+    def test_version_names_the_format(self):
+        self.assertRegex(call("--version").stdout.decode(), r"leafcutter \d+\.\d+\.\d+ \(.*file format 1")
+
+    def test_doctor_speaks_of_disk_and_memory(self):
+        facts = objects(call("doctor", "--json"))[-1]
+        for topic in ("processor", "memory", "disk", "io_uring"):
+            self.assertIn(facts[topic]["verdict"], ("ok", "note", "bad"))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=1)

@@ -1,0 +1,30 @@
+// A subcommand: one row of the table in main.cpp and one file.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+
+namespace leafcutter::tools {
+
+struct CommonFlags {
+  bool json = false;
+  bool quiet = false;
+};
+
+// Adds the subcommand's flags to `app` and gives what runs it after parsing. Flags that cannot be right are refused while parsing (exit 2); whatever fails later is an Error (exit 1).
+using RunCommand = std::function<void(const CommonFlags&)>;
+using AddCommand = RunCommand (*)(CLI::App& app);
+
+RunCommand add_compress(CLI::App& app);
+RunCommand add_inspect(CLI::App& app);
+RunCommand add_verify(CLI::App& app);
+RunCommand add_plan(CLI::App& app);
+RunCommand add_run(CLI::App& app);
+RunCommand add_eval(CLI::App& app);
+RunCommand add_bench(CLI::App& app);
+RunCommand add_tokenize(CLI::App& app);
+RunCommand add_synth(CLI::App& app);
+RunCommand add_doctor(CLI::App& app);
+
+}  // namespace leafcutter::tools

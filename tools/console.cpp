@@ -1,0 +1,108 @@
+#include "tools/console.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+#include "base/error.h"
+#include "base/size_text.h"
+
+namespace leafcutter::tools {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string duration_text(double seconds) {
+  if (seconds < 100) return fmt::format("{:.0f} s", seconds);
+  return fmt::format("{:.0f} min {:.0f} s", std::floor(seconds / 60), std::fmod(seconds, 60));
+}
+
+}  // namespace
+
+void print_text(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Error(ErrorKind::io, "standard output", std::strerror(errno));
+}
+
+void print_json(const nlohmann::ordered_json& value) {
+  print_text(value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+Notes::Notes(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+
+void Notes::add(const std::string& note) {
+  if (quiet_) return;
+  if (terminal_)
+    fmt::print(stderr, "{}\n", note);
+  else
+    held_.push_back(note);
+}
+
+void Notes::succeeded() {
+  for (const std::string& note : held_) fmt::print(stderr, "{}\n", note);
+  held_.clear();
+}
+
+Progress::Progress(std::string what) : what_(std::move(what)), terminal_(isatty(STDERR_FILENO) == 1), start_(Clock::now()), last_(start_) {}
+
+Progress::~Progress() {
+  if (drawn_) fmt::print(stderr, "\r\033[K");
+}
+
+bool Progress::due() {
+  if (!terminal_ || Clock::now() - start_ < 500ms || Clock::now() - last_ < 100ms) return false;
+  last_ = Clock::now();
+  return true;
+}
+
+void Progress::draw(const std::string& line) {
+  fmt::print(stderr, "\r{}\033[K", line);
+  std::fflush(stderr);
+  drawn_ = true;
+}
+
+void Progress::bytes(std::uint64_t done, std::uint64_t total) {
+  if (!due() || total == 0) return;
+  const double spent = seconds_since(start_), rate = static_cast<double>(done) / spent;
+  const double left = rate > 0 ? static_cast<double>(total - std::min(done, total)) / rate : 0;
+  draw(fmt::format("{}  {} of {}  {}/s  {} left", what_, format_bytes(done), format_bytes(total),
+                   format_bytes(static_cast<std::uint64_t>(rate)), duration_text(left)));
+}
+
+void Progress::count(std::uint64_t done, std::uint64_t total, const std::string& remark) {
+  if (due()) draw(fmt::format("{}  {} of {}  {}", what_, done, total, remark));
+}
+
+std::stop_token stop_on_signal() {
+  static std::stop_source source;
+  static const bool started = [] {
+    // The signals are taken by a thread of their own: a stop request may run callbacks, which no signal handler may.
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    std::thread([signals] {
+      for (int count = 0;; count++) {
+        int signal = 0;
+        sigwait(&signals, &signal);
+        if (count > 0) _exit(128 + signal);
+        source.request_stop();
+      }
+    }).detach();
+    return true;
+  }();
+  (void)started;
+  return source.get_token();
+}
+
+}  // namespace leafcutter::tools

@@ -1,0 +1,55 @@
+#include "tools/load_flags.h"
+
+#include <map>
+
+#include "base/error.h"
+
+namespace leafcutter::tools {
+
+void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeText>& size, const std::string& help) {
+  app.add_option_function<std::string>(
+         name,
+         [&size, name](const std::string& text) {
+           try {
+             size = parse_size(text, name);
+           } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
+         },
+         help)
+      ->type_name("SIZE");
+}
+
+void add_load_flags(CLI::App& app, LoadFlags& flags) {
+  static const std::map<std::string, kernels::KvType> kKvTypes = {
+      {"f32", kernels::KvType::f32}, {"f16", kernels::KvType::f16}, {"q8", kernels::KvType::q8}};
+  add_size_flag(app, "--memory", flags.memory, "budget of host memory: 2GiB, 1500MB, 60%, -1GiB (all but that)");
+  app.add_option("-t,--threads", flags.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
+  app.add_option("-c,--ctx-size", flags.ctx_size, "KV rows (default: min(model's, what the budget allows, 2048))")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 24));
+  app.add_option_function<std::string>(
+         "--kv-type", [&flags](const std::string& name) { flags.kv_type = kKvTypes.at(name); },
+         "f32, f16 or q8 (default: f16, f32 for an f32 file)")
+      ->check(CLI::IsMember({"f32", "f16", "q8"}));
+  app.add_option("--device", flags.device, "where to compute")
+      ->check(CLI::IsMember({"auto", "cpu", "emulated", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--io", flags.io, "how to read: io_uring, threads or auto")
+      ->check(CLI::IsMember({"auto", "io_uring", "threads"}))
+      ->capture_default_str();
+  app.add_option("--io-depth", flags.io_depth, "reads in flight (default: chosen)")->check(CLI::Range(1, 64));
+}
+
+runtime::LoadOptions LoadFlags::options() const {
+  if (device != "auto" && device != "cpu")
+    throw Error(ErrorKind::unsupported, "--device " + device, "this build computes on the CPU only", "use --device cpu");
+  runtime::LoadOptions options;
+  options.memory = memory;
+  options.threads = threads;
+  options.ctx_size = ctx_size;
+  options.kv_type = kv_type;
+  if (io == "io_uring") options.pager.backend = offload::ReadBackend::io_uring;
+  if (io == "threads") options.pager.backend = offload::ReadBackend::threads;
+  if (io_depth > 0) options.pager.reads_in_flight = io_depth;
+  return options;
+}
+
+}  // namespace leafcutter::tools

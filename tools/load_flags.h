@@ -1,0 +1,30 @@
+// Flags that run, eval, bench and plan share: memory, threads, context, KV type, device.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "runtime/model.h"
+
+namespace leafcutter::tools {
+
+struct LoadFlags {
+  std::optional<SizeText> memory;
+  std::size_t threads = 0;
+  std::uint64_t ctx_size = 0;
+  std::optional<kernels::KvType> kv_type;
+  std::string device = "auto";
+  std::string io = "auto";
+  std::size_t io_depth = 0;
+
+  // Throws Error(unsupported) for a device that this build has not.
+  runtime::LoadOptions options() const;
+};
+
+void add_load_flags(CLI::App& app, LoadFlags& flags);
+
+// A size as a CLI11 check and conversion: refused while parsing.
+void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeText>& size, const std::string& help);
+
+}  // namespace leafcutter::tools

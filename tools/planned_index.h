@@ -1,0 +1,22 @@
+// MODEL of `plan`: a .leaf, a checkpoint (headers only) or a shape's name; nothing is downloaded or loaded.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "compress/leaf_index.h"
+#include "runtime/tokenizer.h"
+
+namespace leafcutter::tools {
+
+struct PlannedIndex {
+  compress::LeafIndex index;
+  std::unique_ptr<runtime::Tokenizer> tokenizer;  // null: none
+  std::string what;                               // "smollm2.leaf", "the shape llama-48x4096 as q4"
+  std::string disk_file;                          // a file on the disk that would be read; empty: none is there
+};
+
+// format is used for checkpoints and shapes; empty: q4.
+PlannedIndex index_to_plan(const std::string& model, const std::string& format);
+
+}  // namespace leafcutter::tools

@@ -1,0 +1,208 @@
+// leafcutter run MODEL [PROMPT]: generate text, from a prompt, from ids, or as a conversation.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <random>
+
+#include "base/error.h"
+#include "runtime/chat.h"
+#include "runtime/generate.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/id_list.h"
+#include "tools/load_flags.h"
+#include "tools/model_source.h"
+#include "tools/run_report.h"
+
+namespace leafcutter::tools {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct RunFlags {
+  std::string model;
+  std::optional<std::string> prompt, prompt_file, ids;
+  bool chat = false, special = false, verbose = false;
+  std::string system;
+  std::optional<std::uint64_t> seed;
+  LoadFlags load;
+  runtime::GenerateOptions generate;
+};
+
+std::string all_of(std::istream& in) { return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()}; }
+
+std::string prompt_text(const RunFlags& flags) {
+  if (flags.prompt) return *flags.prompt;
+  if (flags.prompt_file) {
+    std::ifstream in(*flags.prompt_file, std::ios::binary);
+    if (!in) throw Error(ErrorKind::not_found, *flags.prompt_file, "cannot open the prompt's file");
+    return all_of(in);
+  }
+  if (isatty(STDIN_FILENO)) throw Error(ErrorKind::usage, "PROMPT", "there is none", "give one, pipe one in, or talk with --chat");
+  return all_of(std::cin);
+}
+
+std::vector<std::uint32_t> prompt_ids(const RunFlags& flags, const runtime::Tokenizer* tokenizer) {
+  if (flags.ids) return parse_ids(*flags.ids, "--ids");
+  if (!tokenizer) throw Error(ErrorKind::unsupported, flags.model, "has no tokenizer inside", "give the prompt as ids with --ids");
+  const std::string text = prompt_text(flags);
+  if (flags.chat) {
+    std::vector<runtime::ChatMessage> messages;
+    if (!flags.system.empty()) messages.push_back({"system", flags.system});
+    messages.push_back({"user", text});
+    return runtime::chat_prompt(*tokenizer, messages);
+  }
+  std::vector<std::uint32_t> ids;
+  if (tokenizer->begin_id()) ids.push_back(*tokenizer->begin_id());
+  const std::vector<std::uint32_t> rest = tokenizer->encode(text, flags.special);
+  ids.insert(ids.end(), rest.begin(), rest.end());
+  return ids;
+}
+
+ordered_json token_json(const runtime::GeneratedToken& token, bool logprobs) {
+  ordered_json json = {{"event", "token"}, {"index", token.index}, {"id", token.id}, {"text", token.text}};
+  if (logprobs) {
+    json["logprob"] = token.logprob;
+    json["top"] = ordered_json::array();
+    for (const runtime::TokenLogprob& t : token.top) json["top"].push_back({{"id", t.id}, {"logprob", t.logprob}});
+  }
+  return json;
+}
+
+std::unique_ptr<runtime::Model> load(const RunFlags& flags, const std::string& path, std::uint64_t needed, Notes& notes,
+                                     std::stop_token stop) {
+  Progress progress("load");
+  runtime::LoadOptions options = flags.load.options();
+  options.needed_positions = needed;
+  options.progress = [&](std::uint64_t done, std::uint64_t total) { progress.bytes(done, total); };
+  options.stop = stop;
+  auto model = runtime::Model::load(path, options);
+  for (const std::string& note : model->notes()) notes.add("note: " + note);
+  if (flags.verbose) notes.add(plan_text(*model));
+  return model;
+}
+
+void run_once(const RunFlags& flags, const CommonFlags& common) {
+  const std::stop_token stop = stop_on_signal();
+  Notes notes(common.quiet);
+  const std::string path = resolve_model(flags.model, notes, stop);
+  // The prompt's length decides the context, so that the text is turned into ids before the weights are loaded; this tokenizer goes before the model brings its own.
+  const std::vector<std::uint32_t> prompt = prompt_ids(flags, flags.ids ? nullptr : load_tokenizer(path).get());
+  if (prompt.empty()) throw Error(ErrorKind::usage, "PROMPT", "it is empty", "give at least one token");
+  const std::unique_ptr<runtime::Model> model = load(flags, path, prompt.size() + flags.generate.max_tokens, notes, stop);
+  RunMeter meter(*model);
+  const bool logprobs = flags.generate.logprobs > 0;
+  const auto result = runtime::generate(
+      *model, prompt, flags.generate,
+      [&](const runtime::GeneratedToken& token) {
+        if (common.json)
+          print_json(token_json(token, logprobs));
+        else if (model->tokenizer())
+          print_text(token.text);
+        else
+          print_text(fmt::format("{}{}", token.index ? " " : "", token.id));
+      },
+      stop);
+  if (common.json) {
+    ordered_json done = {{"event", "done"},
+                         {"finish_reason", result.finish_reason},
+                         {"prompt_ids", prompt},
+                         {"ids", result.ids},
+                         {"text", result.text},
+                         {"prefill_s", result.prefill_seconds},
+                         {"decode_s", result.decode_seconds},
+                         {"tokens_per_s", result.tokens_per_second()}};
+    done.update(meter.json());
+    print_json(done);
+  } else {
+    print_text("\n");
+    notes.add(meter.text(prompt.size(), result));
+  }
+  notes.succeeded();
+}
+
+// A conversation: a line of the user, an answer, until the end of input. The cache keeps what was said; only what is new is read.
+void converse(const RunFlags& flags, const CommonFlags& common) {
+  const std::stop_token stop = stop_on_signal();
+  Notes notes(common.quiet);
+  const std::string path = resolve_model(flags.model, notes, stop);
+  const auto model = load(flags, path, 0, notes, stop);
+  const runtime::Tokenizer* tokenizer = model->tokenizer();
+  if (!tokenizer || !runtime::has_chat_template(*tokenizer))
+    throw Error(ErrorKind::unsupported, flags.model, "has no chat template that is known here", "give a prompt without --chat");
+  notes.add("A conversation; end it with Ctrl-D.");
+  std::vector<runtime::ChatMessage> messages;
+  if (!flags.system.empty()) messages.push_back({"system", flags.system});
+  std::vector<std::uint32_t> cached;  // ids whose keys and values the cache holds
+  for (std::string line; print_text("> "), std::getline(std::cin, line);) {
+    if (line.empty()) continue;
+    messages.push_back({"user", line});
+    const std::vector<std::uint32_t> ids = runtime::chat_prompt(*tokenizer, messages);
+    std::size_t same = 0;
+    while (same < cached.size() && same + 1 < ids.size() && cached[same] == ids[same]) same++;
+    model->truncate(0, same);
+    cached.resize(same);
+    runtime::GenerateOptions options = flags.generate;
+    const std::uint64_t room = model->ctx_size() - std::min<std::uint64_t>(model->ctx_size(), ids.size());
+    if (room == 0)
+      throw Error(ErrorKind::usage, "conversation", fmt::format("is longer than the context of {} tokens", model->ctx_size()),
+                  "raise --ctx-size");
+    options.max_tokens = std::min(options.max_tokens, room);
+    const auto result = runtime::generate(
+        *model, std::span(ids).subspan(same), options, [](const runtime::GeneratedToken& token) { print_text(token.text); }, stop);
+    print_text("\n");
+    messages.push_back({"assistant", result.text});
+    cached = ids;
+    cached.insert(cached.end(), result.ids.begin(), result.ids.end());
+    cached.resize(std::min<std::size_t>(cached.size(), model->cached_positions(0)));
+  }
+  print_text("\n");
+  notes.succeeded();
+}
+
+}  // namespace
+
+RunCommand add_run(CLI::App& app) {
+  auto flags = std::make_shared<RunFlags>();
+  app.add_option("MODEL", flags->model, "a .leaf, or a .gguf or folder that is converted once into the cache")->required();
+  app.add_option("PROMPT", flags->prompt, "text to go on from (default: stdin, when it is piped)");
+  app.add_option("-f,--file", flags->prompt_file, "read the prompt from a file");
+  app.add_option("--ids", flags->ids, "prompt as ids: 6,9802,14962; nothing is added");
+  app.add_flag("--chat", flags->chat, "use the model's chat template; without PROMPT on a terminal: a conversation");
+  app.add_option("--system", flags->system, "system message for --chat");
+  app.add_flag("--special", flags->special, "recognise special tokens in the prompt");
+  app.add_option("-n,--n-predict,--max-tokens", flags->generate.max_tokens, "tokens to generate")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 24))
+      ->capture_default_str();
+  auto& sampling = flags->generate.sampling;
+  app.add_option("--temp", sampling.temperature, "temperature; 0 is the plain arg-max")->capture_default_str();
+  app.add_option("--top-k", sampling.top_k, "keep the k most likely; 0: all")->capture_default_str();
+  app.add_option("--top-p", sampling.top_p, "keep the most likely that make up p; 1: all")->capture_default_str();
+  app.add_option("--min-p", sampling.min_p, "drop what is less likely than p times the best; 0: none")->capture_default_str();
+  app.add_option("--repeat-penalty", sampling.repetition_penalty, "for ids that came before; 1: none")->capture_default_str();
+  app.add_option("--repeat-last-n", sampling.repetition_window, "how many ids back that looks; 0: all")->capture_default_str();
+  app.add_option("-s,--seed", flags->seed, "random seed (default: a new one each time)");
+  app.add_option("--stop", flags->generate.stop, "text that ends the generation; may be given several times");
+  app.add_flag("--ignore-eos", flags->generate.ignore_end, "go on past the end token");
+  app.add_option("--logprobs", flags->generate.logprobs, "log-probabilities of the k best tokens, in --json")->check(CLI::Range(0, 1000));
+  app.add_flag("-v,--verbose", flags->verbose, "print the plan");
+  add_load_flags(app, flags->load);
+  app.callback([flags] {
+    try {
+      runtime::validate(flags->generate.sampling);
+    } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
+  });
+  return [flags](const CommonFlags& common) {
+    flags->generate.sampling.seed = flags->seed ? *flags->seed : (std::uint64_t{std::random_device{}()} << 32 | std::random_device{}());
+    const bool talk = flags->chat && !flags->prompt && !flags->prompt_file && !flags->ids && isatty(STDIN_FILENO);
+    if (talk)
+      converse(*flags, common);
+    else
+      run_once(*flags, common);
+  };
+}
+
+}  // namespace leafcutter::tools

@@ -1,0 +1,95 @@
+#include "tools/run_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "compress/leaf_reader.h"
+
+namespace leafcutter::tools {
+namespace {
+
+using nlohmann::ordered_json;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double share(double part, double whole) { return whole > 0 ? std::min(1.0, part / whole) : 0; }
+
+}  // namespace
+
+RunMeter::RunMeter(const runtime::Model& model)
+    : model_(model), before_(model.pager_stats()), busy_before_(model.compute_busy_seconds()), start_(std::chrono::steady_clock::now()) {}
+
+ordered_json RunMeter::json() const {
+  const double wall = seconds_since(start_);
+  const offload::PagerStats now = model_.pager_stats();
+  const offload::PeakMemory peak = offload::peak_memory();
+  ordered_json accounts = ordered_json::array();
+  for (const offload::AccountEntry& entry : model_.account().entries())
+    accounts.push_back({{"name", entry.name}, {"tier", offload::tier_name(entry.tier)}, {"bytes", entry.bytes}});
+  return {{"memory", {{"budget", model_.plan().budget}, {"peak", peak.bytes}, {"source", peak.source}, {"planned", model_.plan().total}}},
+          {"read_bytes", now.read_bytes},
+          {"streamed_bytes", now.read_bytes - before_.read_bytes},
+          {"load_s", now.load_seconds},
+          {"wait_s", now.wait_seconds - before_.wait_seconds},
+          {"disk_busy", share(now.disk_busy_seconds - before_.disk_busy_seconds, wall)},
+          {"cores_busy", share(model_.compute_busy_seconds() - busy_before_, wall * static_cast<double>(model_.threads()))},
+          {"io", {{"backend", now.backend}, {"direct", now.direct}, {"huge_pages", now.huge_pages}}},
+          {"isa", kernels::isa_name(model_.isa())},
+          {"threads", model_.threads()},
+          {"ctx_size", model_.ctx_size()},
+          {"kv_type", kernels::kv_type_name(model_.kv_type())},
+          {"accounts", accounts}};
+}
+
+std::string RunMeter::text(std::size_t prompt_tokens, const runtime::GenerationResult& result) const {
+  const ordered_json facts = json();
+  const auto& memory = facts["memory"];
+  return fmt::format(
+      "{} prompt tokens in {:.2f} s, {} tokens at {:.1f} tok/s ({}); memory: budget {}, peak {} ({}); {} read, {} of it while running; "
+      "disk {:.0f} % busy, cores {:.0f} % busy",
+      prompt_tokens, result.prefill_seconds, result.ids.size(), result.tokens_per_second(), result.finish_reason,
+      format_bytes(memory["budget"].get<std::uint64_t>()), format_bytes(memory["peak"].get<std::uint64_t>()),
+      memory["source"].get<std::string>(), format_bytes(facts["read_bytes"].get<std::uint64_t>()),
+      format_bytes(facts["streamed_bytes"].get<std::uint64_t>()), facts["disk_busy"].get<double>() * 100,
+      facts["cores_busy"].get<double>() * 100);
+}
+
+ordered_json plan_json(const offload::Plan& plan) {
+  ordered_json buffers = ordered_json::array();
+  for (const offload::BufferNeed& buffer : plan.buffers) buffers.push_back({{"name", buffer.name}, {"bytes", buffer.bytes}});
+  return {{"budget", plan.budget},
+          {"total", plan.total},
+          {"process_bytes", plan.fixed_bytes},
+          {"resident_bytes", plan.resident_bytes},
+          {"resident_chunks", std::count(plan.resident.begin(), plan.resident.end(), true)},
+          {"streamed_bytes", plan.streamed_bytes},
+          {"streamed_chunks", plan.streamed.size()},
+          {"ring_bytes", plan.ring_bytes},
+          {"buffers", buffers}};
+}
+
+std::string plan_text(const runtime::Model& model) {
+  const offload::Plan& plan = model.plan();
+  std::string text = fmt::format("plan: budget {}, predicted peak {}\n  process and margin  {}\n", format_bytes(plan.budget),
+                                 format_bytes(plan.total), format_bytes(plan.fixed_bytes));
+  for (const offload::BufferNeed& buffer : plan.buffers) text += fmt::format("  {:19} {}\n", buffer.name, format_bytes(buffer.bytes));
+  text += fmt::format("  {:19} {}\n  {:19} {}\n  streamed each step  {} in {} chunks; ctx-size {}, rows a step {}, KV {}, {} threads, {}",
+                      "ring", format_bytes(plan.ring_bytes), "resident weights", format_bytes(plan.resident_bytes),
+                      format_bytes(plan.streamed_bytes), plan.streamed.size(), model.ctx_size(), model.rows_per_step(),
+                      kernels::kv_type_name(model.kv_type()), model.threads(), kernels::isa_name(model.isa()));
+  return text;
+}
+
+std::unique_ptr<runtime::Tokenizer> load_tokenizer(const std::string& path) {
+  const auto file = open_file(path);
+  const compress::LeafIndex index = compress::read_leaf_index(*file);
+  const auto section = compress::read_tokenizer_section(*file, index);
+  if (section.empty()) return nullptr;
+  return std::make_unique<runtime::Tokenizer>(compress::tokenizer_from_section(section, path), path);
+}
+
+}  // namespace leafcutter::tools
