@@ -30,6 +30,8 @@ inline void quantize_group(const float* x, ActivationGroup& group) {
   }
   group.scale = largest < 1e38f ? largest / 127 : 0;
   group.sum = group.scale * static_cast<float>(sum);
+  group.offset = -128 * sum;
+  group.reserved = 0;
 }
 
 void quantize_rows_lanes(const QuantizeRowsArgs& a) {

@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "base/half.h"
+#include "kernels/float_matmul_lanes.h"
 #include "kernels/matmul_isa.h"
+#include "kernels/simd_portable.h"
 #include "kernels/strip_shape.h"
 
 namespace leafcutter::kernels {
@@ -22,30 +24,6 @@ void store(const MatmulArgs& a, std::size_t strip, std::size_t m, const float* s
     const std::size_t o = strip * kStripRows + r;
     a.y[m * a.y_stride + o] = a.factor * sums[r] + (a.bias ? a.bias[o] : 0);
   }
-}
-
-template <Layout kLayout>
-void float_matmul(const MatmulArgs& a) {
-  const std::size_t bytes = strip_bytes(kLayout, a.k);
-  for (std::size_t s = 0; s < a.strips; s++)
-    for (std::size_t m = 0; m < a.rows; m++) {
-      float sums[kStripRows] = {};
-      const std::byte* line = a.weights + s * bytes;
-      for (std::size_t i = 0; i < a.k; i++, line += kStripRows * float_bytes(kLayout)) {
-        const float x = a.x[m * a.x_stride + i];
-        for (std::size_t r = 0; r < kStripRows; r++) {
-          float w;
-          if constexpr (kLayout == Layout::f32)
-            w = load<float>(line + 4 * r);
-          else if constexpr (kLayout == Layout::f16)
-            w = float_from_half(load<std::uint16_t>(line + 2 * r));
-          else
-            w = float_from_bf16(load<std::uint16_t>(line + 2 * r));
-          sums[r] += w * x;
-        }
-      }
-      store(a, s, m, sums);
-    }
 }
 
 template <Layout kLayout>
@@ -101,11 +79,11 @@ void group_matmul(const MatmulArgs& a) {
 Matmul matmul_portable(Layout layout) {
   switch (layout) {
     case Layout::f32:
-      return float_matmul<Layout::f32>;
+      return float_matmul_lanes<Simd, Layout::f32>;
     case Layout::f16:
-      return float_matmul<Layout::f16>;
+      return float_matmul_lanes<Simd, Layout::f16>;
     case Layout::bf16:
-      return float_matmul<Layout::bf16>;
+      return float_matmul_lanes<Simd, Layout::bf16>;
     case Layout::q8:
       return group_matmul<Layout::q8>;
     case Layout::q8row:

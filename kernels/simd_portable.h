@@ -22,6 +22,7 @@ struct Simd {
   static Float load(const float* p) { return *p; }
   static void store(float* p, Float v) { *p = v; }
   static Float load_half(const std::uint16_t* p) { return float_from_half(*p); }
+  static Float load_bf16(const std::uint16_t* p) { return float_from_bf16(*p); }
   static Float load_int8(const std::int8_t* p) { return static_cast<float>(*p); }
   static Float load_part(const float* p, std::size_t) { return *p; }
   static void store_part(float* p, Float v, std::size_t) { *p = v; }

@@ -1,0 +1,278 @@
+// Products with AVX-512 VNNI: a line of 16 rows is one register, vpdpbusd takes codes (unsigned) times activations (signed). Only for processors with VNNI.
+//
+// Per group and output: dot = offset + sum of code * q, in integers; sum = fma(dot, weight scale * row scale, sum); with minima sum = fma(-minimum, row sum, sum). The same operations in the
+// same order for one row (codes straight from the strip) and for many (codes of two strips and 256 k unpacked once, then tiles of 2 strips x 6 rows held in registers: 12 integer sums, 12 float
+// sums; a broadcast serves two products, which is what the load ports allow).
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/float_matmul_lanes.h"
+#include "kernels/matmul_isa.h"
+#include "kernels/simd_avx512.h"
+#include "kernels/strip_shape.h"
+
+namespace leafcutter::kernels {
+namespace {
+
+using Ints = __m512i;
+using Floats = __m512;
+
+constexpr std::size_t kWords = kGroupWidth / 4;  // of 4 activations
+constexpr std::size_t kPrefetchBytes = 2048;     // ahead of the codes: without, decode is 12-20 % slower
+constexpr std::size_t kFewRows = 4;              // up to here rows are done straight from the strips
+constexpr std::size_t kTileRows = 6;
+constexpr std::size_t kTileStrips = 2;
+constexpr std::size_t kUnpackedGroups = 8;  // 256 k of two strips: 10 KiB, stays in the first-level cache
+constexpr std::size_t kRowBlock = 256;      // rows whose activations stay in the second-level cache for k up to 2048
+
+inline Ints load_line(const std::byte* p) { return _mm512_loadu_si512(p); }
+
+inline Ints word(const ActivationGroup& group, std::size_t w) {
+  std::int32_t four;
+  std::memcpy(&four, group.q + 4 * w, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+
+inline Floats floats_of_u8(const std::byte* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline Floats floats_of_half(const std::byte* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+
+// Codes of one group as kWords registers of unsigned bytes.
+template <Layout kLayout>
+inline void unpack(const std::byte* codes, Ints* u) {
+  if constexpr (group_shape(kLayout).bits == 8) {
+    for (std::size_t w = 0; w < kWords; w++) u[w] = load_line(codes + 64 * w);
+  } else {
+    const Ints low = _mm512_set1_epi8(15);
+    for (std::size_t line = 0; line < kWords / 2; line++) {
+      const Ints pair = load_line(codes + 64 * line);
+      u[2 * line] = _mm512_and_si512(pair, low);
+      u[2 * line + 1] = _mm512_and_si512(_mm512_srli_epi16(pair, 4), low);
+    }
+  }
+}
+
+// Scale and minus minimum of one group's 16 rows.
+template <Layout kLayout>
+struct GroupFactors {
+  static constexpr GroupShape kShape = group_shape(kLayout);
+  Floats d, m;  // of the rows
+
+  explicit GroupFactors(const std::byte* strip) : d(_mm512_set1_ps(1)), m(_mm512_set1_ps(1)) {
+    if constexpr (kShape.row_floats) d = _mm512_loadu_ps(strip);
+    if constexpr (kShape.row_floats && kShape.minima) m = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_loadu_ps(strip + 64));
+  }
+  Floats scale(const std::byte* head) const {
+    if constexpr (kShape.scale == GroupScale::u8)
+      return _mm512_mul_ps(d, floats_of_u8(head));
+    else if constexpr (kShape.scale == GroupScale::half)
+      return floats_of_half(head);
+    else
+      return d;
+  }
+  Floats minimum(const std::byte* head) const {
+    if constexpr (kShape.scale == GroupScale::u8)
+      return _mm512_mul_ps(m, floats_of_u8(head + kStripRows));
+    else
+      return floats_of_half(head + 32);
+  }
+};
+
+template <Layout kLayout>
+inline Ints first_dot(const ActivationGroup& group) {
+  constexpr GroupShape kShape = group_shape(kLayout);
+  if constexpr (kShape.minima)
+    return _mm512_setzero_si512();
+  else
+    return _mm512_set1_epi32(kShape.bits == 8 ? group.offset : group.offset >> 4);
+}
+
+template <Layout kLayout>
+inline Floats add_group(Floats sum, Ints dot, Floats scale, Floats minimum, const ActivationGroup& group) {
+  sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scale, _mm512_set1_ps(group.scale)), sum);
+  if constexpr (group_shape(kLayout).minima) sum = _mm512_fmadd_ps(minimum, _mm512_set1_ps(group.sum), sum);
+  return sum;
+}
+
+inline void store_outputs(const MatmulArgs& a, std::size_t strip, std::size_t row, Floats sum) {
+  const std::size_t first = strip * kStripRows;
+  const std::size_t count = std::min(kStripRows, a.outputs - std::min(a.outputs, first));
+  const __mmask16 mask = static_cast<__mmask16>((1u << count) - 1);
+  Floats y = _mm512_mul_ps(_mm512_set1_ps(a.factor), sum);
+  if (a.bias) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(mask, a.bias + first));
+  _mm512_mask_storeu_ps(a.y + row * a.y_stride + first, mask, y);
+}
+
+// R rows against one strip, codes straight from it.
+template <Layout kLayout, std::size_t R>
+void strip_times_rows(const MatmulArgs& a, std::size_t strip_index, std::size_t row) {
+  constexpr GroupShape kShape = group_shape(kLayout);
+  const std::byte* strip = a.weights + strip_index * strip_bytes(kLayout, a.k);
+  const GroupFactors<kLayout> factors(strip);
+  const std::size_t groups = activation_groups(a.k);
+  Floats sums[R];
+  for (Floats& sum : sums) sum = _mm512_setzero_ps();
+  const std::byte* block = strip + kShape.front;
+  for (std::size_t g0 = 0; g0 < groups; g0 += kGroupsPerBlock, block += kShape.block_bytes()) {
+    const std::size_t count = std::min(kGroupsPerBlock, groups - g0);
+    for (std::size_t s = 0; s < count; s++) {
+      const std::byte* head = block + s * kShape.group_head;
+      const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
+      for (std::size_t p = 0; p < kShape.group_codes; p += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(codes + p + kPrefetchBytes), _MM_HINT_T0);
+      Ints u[kWords];
+      unpack<kLayout>(codes, u);
+      const ActivationGroup* x = a.groups + (g0 + s) * a.rows + row;
+      const Floats scale = factors.scale(head);
+      Floats minimum = _mm512_setzero_ps();
+      if constexpr (kShape.minima) minimum = factors.minimum(head);
+      for (std::size_t r = 0; r < R; r++) {
+        // Two chains: four products after one another would wait for each other.
+        Ints even = first_dot<kLayout>(x[r]), odd = _mm512_setzero_si512();
+        for (std::size_t w = 0; w < kWords; w += 2) {
+          even = _mm512_dpbusd_epi32(even, u[w], word(x[r], w));
+          odd = _mm512_dpbusd_epi32(odd, u[w + 1], word(x[r], w + 1));
+        }
+        sums[r] = add_group<kLayout>(sums[r], _mm512_add_epi32(even, odd), scale, minimum, x[r]);
+      }
+    }
+  }
+  for (std::size_t r = 0; r < R; r++) store_outputs(a, strip_index, row + r, sums[r]);
+}
+
+template <Layout kLayout, std::size_t... R>
+void few_rows(const MatmulArgs& a, std::size_t strip, std::size_t row, std::size_t rows, std::index_sequence<R...>) {
+  using Run = void (*)(const MatmulArgs&, std::size_t, std::size_t);
+  static constexpr Run kRun[] = {strip_times_rows<kLayout, R + 1>...};
+  kRun[rows - 1](a, strip, row);
+}
+
+// ---- many rows
+
+struct UnpackedGroup {
+  Ints codes[kTileStrips][kWords];
+  Floats scale[kTileStrips], minimum[kTileStrips];
+};
+
+template <Layout kLayout, std::size_t S>
+void unpack_groups(const MatmulArgs& a, std::size_t strip, std::size_t first, std::size_t count, UnpackedGroup* out) {
+  constexpr GroupShape kShape = group_shape(kLayout);
+  for (std::size_t s = 0; s < S; s++) {
+    const std::byte* base = a.weights + (strip + s) * strip_bytes(kLayout, a.k);
+    const GroupFactors<kLayout> factors(base);
+    for (std::size_t i = 0; i < count; i++) {
+      const std::size_t g = first + i;
+      const std::byte* block = base + kShape.front + g / kGroupsPerBlock * kShape.block_bytes();
+      const std::byte* head = block + g % kGroupsPerBlock * kShape.group_head;
+      unpack<kLayout>(block + kShape.block_head() + g % kGroupsPerBlock * kShape.group_codes, out[i].codes[s]);
+      out[i].scale[s] = factors.scale(head);
+      if constexpr (kShape.minima) out[i].minimum[s] = factors.minimum(head);
+    }
+  }
+}
+
+// R rows against S strips over `count` groups; sums are kept from one set of groups to the next.
+template <Layout kLayout, std::size_t S, std::size_t R>
+void tile(const UnpackedGroup* u, std::size_t count, const ActivationGroup* x, std::size_t x_stride, Floats (*kept)[kTileStrips],
+          bool first) {
+  Floats sums[R][S];
+  for (std::size_t r = 0; r < R; r++)
+    for (std::size_t s = 0; s < S; s++) sums[r][s] = first ? _mm512_setzero_ps() : kept[r][s];
+  for (std::size_t i = 0; i < count; i++, x += x_stride) {
+    Ints dots[R][S];
+    for (std::size_t r = 0; r < R; r++)
+      for (std::size_t s = 0; s < S; s++) dots[r][s] = first_dot<kLayout>(x[r]);
+#pragma GCC unroll 8
+    for (std::size_t w = 0; w < kWords; w++) {
+      Ints codes[S];
+      for (std::size_t s = 0; s < S; s++) codes[s] = u[i].codes[s][w];
+#pragma GCC unroll 8
+      for (std::size_t r = 0; r < R; r++) {
+        const Ints four = word(x[r], w);
+        for (std::size_t s = 0; s < S; s++) { dots[r][s] = _mm512_dpbusd_epi32(dots[r][s], codes[s], four); }
+      }
+    }
+    for (std::size_t r = 0; r < R; r++)
+      for (std::size_t s = 0; s < S; s++) {
+        Floats minimum = _mm512_setzero_ps();
+        if constexpr (group_shape(kLayout).minima) minimum = u[i].minimum[s];
+        sums[r][s] = add_group<kLayout>(sums[r][s], dots[r][s], u[i].scale[s], minimum, x[r]);
+      }
+  }
+  for (std::size_t r = 0; r < R; r++)
+    for (std::size_t s = 0; s < S; s++) kept[r][s] = sums[r][s];
+}
+
+template <Layout kLayout, std::size_t S, std::size_t... R>
+void last_tile(std::size_t rows, const UnpackedGroup* u, std::size_t count, const ActivationGroup* x, std::size_t x_stride,
+               Floats (*kept)[kTileStrips], bool first, std::index_sequence<R...>) {
+  using Run = void (*)(const UnpackedGroup*, std::size_t, const ActivationGroup*, std::size_t, Floats(*)[kTileStrips], bool);
+  static constexpr Run kRun[] = {tile<kLayout, S, R + 1>...};
+  kRun[rows - 1](u, count, x, x_stride, kept, first);
+}
+
+template <Layout kLayout, std::size_t S>
+void many_rows(const MatmulArgs& a, std::size_t strip, std::size_t row, std::size_t rows) {
+  UnpackedGroup unpacked[kUnpackedGroups];
+  Floats kept[kRowBlock][kTileStrips];
+  const std::size_t groups = activation_groups(a.k);
+  for (std::size_t g = 0; g < groups; g += kUnpackedGroups) {
+    const std::size_t count = std::min(kUnpackedGroups, groups - g);
+    unpack_groups<kLayout, S>(a, strip, g, count, unpacked);
+    const ActivationGroup* x = a.groups + g * a.rows + row;
+    std::size_t m = 0;
+    for (; m + kTileRows <= rows; m += kTileRows) tile<kLayout, S, kTileRows>(unpacked, count, x + m, a.rows, kept + m, g == 0);
+    if (m < rows)
+      last_tile<kLayout, S>(rows - m, unpacked, count, x + m, a.rows, kept + m, g == 0, std::make_index_sequence<kTileRows - 1>());
+  }
+  for (std::size_t m = 0; m < rows; m++)
+    for (std::size_t s = 0; s < S; s++) store_outputs(a, strip + s, row + m, kept[m][s]);
+}
+
+template <Layout kLayout>
+void group_matmul(const MatmulArgs& a) {
+  if (a.rows <= kFewRows) {
+    for (std::size_t s = 0; s < a.strips && a.rows > 0; s++) few_rows<kLayout>(a, s, 0, a.rows, std::make_index_sequence<kFewRows>());
+    return;
+  }
+  for (std::size_t row = 0; row < a.rows; row += kRowBlock) {
+    const std::size_t rows = std::min(kRowBlock, a.rows - row);
+    std::size_t s = 0;
+    for (; s + kTileStrips <= a.strips; s += kTileStrips) many_rows<kLayout, kTileStrips>(a, s, row, rows);
+    if (s < a.strips) many_rows<kLayout, 1>(a, s, row, rows);
+  }
+}
+
+}  // namespace
+
+Matmul matmul_avx512(Layout layout) {
+  switch (layout) {
+    case Layout::f32:
+      return float_matmul_lanes<Simd, Layout::f32>;
+    case Layout::f16:
+      return float_matmul_lanes<Simd, Layout::f16>;
+    case Layout::bf16:
+      return float_matmul_lanes<Simd, Layout::bf16>;
+    case Layout::q8:
+      return group_matmul<Layout::q8>;
+    case Layout::q8row:
+      return group_matmul<Layout::q8row>;
+    case Layout::q4:
+      return group_matmul<Layout::q4>;
+    case Layout::q8_0:
+      return group_matmul<Layout::q8_0>;
+    case Layout::q4_0:
+      return group_matmul<Layout::q4_0>;
+    case Layout::q4_1:
+      return group_matmul<Layout::q4_1>;
+    case Layout::plain:
+      break;
+  }
+  return nullptr;
+}
+
+}  // namespace leafcutter::kernels
