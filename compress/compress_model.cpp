@@ -1,8 +1,10 @@
 #include "compress/compress_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "compress/expected_tensors.h"
 
@@ -184,6 +186,13 @@ std::vector<TensorPlan> plan_tensors(const CheckpointSource& source, const Forma
   return plan;
 }
 
+std::uint64_t suitable_chunk_bytes(const ModelDescription& model, std::span<const TensorPlan> plan) {
+  constexpr std::uint64_t kChunks = 96, kLeast = 512 << 10;
+  std::uint64_t bytes = 0;
+  for (const ModuleEntry& module : lay_out_leaf(model, plan).modules) bytes += module.bytes;
+  return std::clamp(round_up(bytes / kChunks, kPage), kLeast, kMaxChunkBytes);
+}
+
 void compress_model(const CheckpointSource& source, const CompressOptions& options, NewFile& file, ThreadTeam& team,
                     const WriteProgress& progress) {
   for (const FormatId id :
@@ -193,9 +202,11 @@ void compress_model(const CheckpointSource& source, const CompressOptions& optio
                   "use --format keep, or q4, q8");
   const std::vector<TensorPlan> plan = plan_tensors(source, options.formats);
   const std::vector<std::byte> tokenizer = source.tokenizer ? to_section(*source.tokenizer) : std::vector<std::byte>();
+  LeafWriterOptions writer = options.writer;
+  if (writer.chunk_bytes == 0) writer.chunk_bytes = suitable_chunk_bytes(source.model, plan);
   const StripFiller filler(source, plan, options.allow_nonfinite);
   write_leaf(
-      file, source.model, plan, tokenizer, options.writer,
+      file, source.model, plan, tokenizer, writer,
       [&](std::size_t tensor, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) { filler(tensor, begin, end, out); }, team,
       progress);
 }

@@ -18,7 +18,7 @@ struct FormatChoice {
 
 struct CompressOptions {
   FormatChoice formats;
-  LeafWriterOptions writer;
+  LeafWriterOptions writer = {.chunk_bytes = 0};  // 0: suitable_chunk_bytes
   bool allow_nonfinite = false;  // NaN and infinities: kept in float formats, 0 in quantized ones; otherwise an error that names the first
 };
 
@@ -27,6 +27,9 @@ quant::FormatId format_for(const FormatChoice& formats, TensorRole role, bool ti
 
 // The plan of a source in these formats. Throws Error(unsupported) for `keep` where a type has no exact format, naming the tensor.
 std::vector<TensorPlan> plan_tensors(const CheckpointSource& source, const FormatChoice& formats);
+
+// Bytes of a chunk that suit a model of this size: 4 MiB, as disks like it, less for small models, whose ring for streaming would otherwise take more of a tight budget than their weights.
+std::uint64_t suitable_chunk_bytes(const ModelDescription& model, std::span<const TensorPlan> plan);
 
 // Throws Error(bad_file | io | unsupported) naming file, tensor, row and column; nothing is left behind.
 void compress_model(const CheckpointSource& source, const CompressOptions& options, NewFile& file, ThreadTeam& team,

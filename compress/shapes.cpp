@@ -132,9 +132,11 @@ std::vector<TensorPlan> plan_tensors(const ModelDescription& model, const Format
   return plan;
 }
 
-void synthesize_model(const ModelDescription& model, const FormatChoice& formats, std::uint64_t seed, const LeafWriterOptions& options,
+void synthesize_model(const ModelDescription& model, const FormatChoice& formats, std::uint64_t seed, const LeafWriterOptions& given,
                       NewFile& file, ThreadTeam& team, const WriteProgress& progress) {
   const std::vector<TensorPlan> plan = plan_tensors(model, formats);
+  LeafWriterOptions options = given;
+  if (options.chunk_bytes == 0) options.chunk_bytes = suitable_chunk_bytes(model, plan);
   const float residual = 1 / std::sqrt(2 * static_cast<float>(std::max<std::size_t>(model.layers.size(), 1)));
   const auto fill = [&](std::size_t index, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) {
     const TensorPlan& tensor = plan[index];

@@ -1,18 +1,26 @@
 #include "offload/pager.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <fstream>
+#include <iterator>
 #include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/page_buffer.h"
 #include "compress/leaf_reader.h"
 #include "offload/byte_ring.h"
+#include "offload/chunk_sizes.h"
 #include "offload/read_queue.h"
+#include "offload/resident_loader.h"
+#include "offload/system_text.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -24,16 +32,21 @@ using compress::LeafIndex;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
 
-std::size_t stored_pages(const ChunkEntry& chunk) { return static_cast<std::size_t>(round_up(chunk.stored_bytes, compress::kPage)); }
-std::size_t slot_bytes(const ChunkEntry& chunk) {
-  return static_cast<std::size_t>(round_up(std::max(chunk.raw_bytes, chunk.stored_bytes), compress::kPage));
-}
-
 constexpr std::size_t kNowhere = ~std::size_t{0};
+
+// Does the kernel back at least half of `bytes` of this process with huge pages? Some containers refuse them, and direct reads then run at half the rate.
+bool huge_pages_back(std::uint64_t bytes) {
+  std::ifstream in("/proc/self/smaps_rollup");
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  return bytes > 0 && number_of(text, "AnonHugePages").value_or(0) >= bytes / 2;
+}
 
 }  // namespace
 
-// Streamed chunks are numbered on and on: turn n is chunk streamed[n % streamed.size()]. Turns first_..issued_-1 have a region of the ring each; acquired_ is the next to be asked for.
+// Streamed chunks are numbered on and on: turn n is chunk streamed[n % streamed.size()]. Turns first..issued-1 have a region of the ring each; `acquired` is the next to be asked for.
+//
+// Whoever changes something that could let a read begin (a region given back, a staging slot freed, a read ended) calls issue() before it lets the mutex go. So there is no thread that only
+// decides, and nothing to wake for it: reads begin where the reason for them arises.
 struct Pager::State {
   enum class Stage { reading, arrived, checking, ready, failed, released };
   struct Region {
@@ -74,7 +87,7 @@ struct Pager::State {
     ring_entry = account.add("ring of streamed chunks", Tier::host, plan.ring_bytes);
     regions.resize(kMaxRegions);
     to_check.reserve(kMaxRegions);
-    const ReadDone done = [this](std::uint64_t turn, std::exception_ptr failure) { arrived(turn, std::move(failure)); };
+    const ReadDone done = [this](std::uint64_t turn, std::exception_ptr failure) { arrived(turn, failure); };
     const std::size_t depth = std::max<std::size_t>(1, options.reads_in_flight);
     if (options.backend != ReadBackend::threads && (file->descriptor() >= 0 || options.backend == ReadBackend::io_uring)) {
       try {
@@ -84,7 +97,14 @@ struct Pager::State {
       }
     }
     if (!queue) queue = make_thread_read_queue(file, std::max<std::size_t>(1, std::min(options.read_threads, depth)), depth, done);
-    checker = std::thread([this] { check_loop(); });
+    // One core hashes faster than disks read; decoding is slower, so that coded chunks have a second one.
+    const std::size_t wanted = staging_slot > 0 ? 2 : 1;
+    checkers.reserve(wanted);
+    try {
+      while (checkers.size() < wanted) checkers.emplace_back([this] { check_loop(); });
+    } catch (const std::system_error& e) {
+      if (checkers.empty()) throw Error(ErrorKind::io, "pager", std::string("the system gives no thread: ") + e.what());
+    }
   }
 
   ~State() {
@@ -94,7 +114,7 @@ struct Pager::State {
     }
     queue.reset();  // reads in flight end here
     arrivals.notify_all();
-    if (checker.joinable()) checker.join();
+    checkers.clear();
   }
 
   // ---- reading ahead; the mutex is held
@@ -126,15 +146,17 @@ struct Pager::State {
       stats.read_bytes += to.size();
       queue->submit({chunk.file_offset, to, issued});
       issued++;
+      unsettled++;
     }
   }
 
-  void arrived(std::uint64_t turn, std::exception_ptr failure) {
+  void arrived(std::uint64_t turn, const std::exception_ptr& failure) {
+    const bool failed = failure != nullptr;
     {
       const std::lock_guard lock(mutex);
       if (--in_flight == 0) stats.disk_busy_seconds += seconds_between(busy_since, Clock::now());
       Region& r = region(turn);
-      if (failure) {
+      if (failed) {
         r.failure = named(r.chunk, failure);
         finish(r, Stage::failed);
       } else {
@@ -143,8 +165,10 @@ struct Pager::State {
       }
       issue();
     }
-    arrivals.notify_all();
-    changed.notify_all();
+    if (failed)
+      changed.notify_one();
+    else
+      arrivals.notify_one();
   }
 
   // A read's error says where in the file; people want to know which chunk of what.
@@ -158,6 +182,7 @@ struct Pager::State {
 
   void finish(Region& r, Stage stage) {
     r.stage = stage;
+    unsettled--;
     if (r.staging != kNowhere) {
       free_staging.push_back(r.staging);
       r.staging = kNowhere;
@@ -190,7 +215,7 @@ struct Pager::State {
       r.failure = failure;
       finish(r, failure ? Stage::failed : Stage::ready);
       issue();
-      changed.notify_all();
+      changed.notify_one();  // acquire and reset are called from one thread
     }
   }
 
@@ -199,6 +224,36 @@ struct Pager::State {
       first++;
       ring.give_back_oldest(first < issued ? region(first).offset : 0);
     }
+    issue();
+  }
+
+  bool settled(std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t turn = begin; turn < end; turn++)
+      if (const Stage stage = region(turn).stage; stage == Stage::reading || stage == Stage::arrived || stage == Stage::checking)
+        return false;
+    return true;
+  }
+
+  // Late in a step the next one's first chunks are there already: then what lies before them goes, and they stay. False when they are not, or could not be read.
+  bool skip_to_next_step(std::unique_lock<std::mutex>& lock) {
+    const std::uint64_t next = round_up(acquired, streamed.size());
+    if (next >= issued) return false;
+    changed.wait(lock, [&] { return settled(first, next); });
+    for (std::uint64_t turn = next; turn < issued; turn++)
+      if (region(turn).stage == Stage::failed) return false;
+    for (std::uint64_t turn = first; turn < next; turn++) region(turn).stage = Stage::released;
+    acquired = next;
+    free_released();
+    return true;
+  }
+
+  void start_anew(std::unique_lock<std::mutex>& lock) {
+    const bool was_paused = std::exchange(paused, true);
+    // Nothing may write into the ring while it is laid out anew: reads and checks under way end first.
+    changed.wait(lock, [&] { return settled(first, issued); });
+    first = acquired = issued = 0;
+    ring = ByteRing(ring_memory.size());
+    paused = was_paused;
     issue();
   }
 
@@ -220,14 +275,15 @@ struct Pager::State {
   std::vector<Region> regions;
   std::vector<std::uint64_t> to_check;
   std::vector<std::size_t> free_staging;
-  std::uint64_t first = 0, acquired = 0, issued = 0;
+  std::uint64_t first = 0, acquired = 0, issued = 0;  // turns
   std::size_t in_flight = 0;
-  bool stopping = false, paused = true;
+  std::size_t unsettled = 0;  // regions that are neither ready nor failed nor released
+  bool stopping = false, paused = true, loaded = false;
   Clock::time_point busy_since;
   PagerStats stats;
 
   std::unique_ptr<ReadQueue> queue;
-  std::thread checker;
+  std::vector<std::jthread> checkers;
 };
 
 Pager::Pager(std::shared_ptr<File> file, const LeafIndex& index, const Plan& plan, std::vector<std::uint32_t> order, MemoryAccount& account,
@@ -239,53 +295,26 @@ Pager::~Pager() = default;
 void Pager::load_residents(const std::function<void(std::uint64_t, std::uint64_t)>& progress, std::stop_token stop) {
   State& s = *state_;
   const auto start = Clock::now();
-  // Each thread touches its pages, reads, checks: the kernel's zeroing of fresh memory, the disk and the hashes overlap. More threads than cores, since most wait for the disk.
-  constexpr std::size_t kThreads = 8;
-  std::atomic<std::size_t> next{0};
-  std::atomic<bool> failed{false};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  std::uint64_t done = 0, total = 0;
-  for (const std::uint32_t c : s.residents) total += s.index.chunks[c].stored_bytes;
-  const auto load_one = [&](std::uint32_t c, std::size_t thread) {
-    const ChunkEntry& chunk = s.index.chunks[c];
-    const std::span<std::byte> slot = s.arena.bytes().subspan(s.resident_offset[c], slot_bytes(chunk));
-    for (std::size_t at = 0; at < slot.size(); at += compress::kPage) slot[at] = std::byte{0};
-    const bool coded = chunk.codec != Codec::none;
-    const std::span<std::byte> stored = (coded ? s.staging.bytes().subspan(thread * s.staging_slot) : slot).first(stored_pages(chunk));
-    try {
-      read_exactly(*s.file, chunk.file_offset, stored, "chunk");
-    } catch (const Error& e) { throw Error(e.kind(), compress::chunk_place(s.index, c), e.what()); }
-    compress::decode_chunk(s.index, c, stored, slot.first(chunk.raw_bytes), s.file->name());
-  };
-  const auto work = [&](std::size_t thread) {
-    for (std::size_t i; !failed && (i = next++) < s.residents.size();) {
-      try {
-        if (stop.stop_requested()) throw Error(ErrorKind::cancelled, s.file->name(), "loading was stopped on request");
-        load_one(s.residents[i], thread);
-        const std::lock_guard lock(mutex);
-        done += s.index.chunks[s.residents[i]].stored_bytes;
-        if (progress) progress(done, total);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
-        failed = true;
-      }
-    }
-  };
-  const std::size_t at_once = s.staging_slot > 0 ? kStagingSlots : kThreads;
-  std::vector<std::thread> threads;
-  for (std::size_t t = 1; t < std::min(at_once, s.residents.size()); t++) threads.emplace_back(work, t);
-  work(0);
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
+  {
+    const std::lock_guard lock(s.mutex);
+    if (s.loaded) throw std::logic_error("residents are loaded once, at the beginning");
+  }
+  std::vector<ResidentChunk> residents;
+  std::uint64_t read = 0;
+  for (const std::uint32_t c : s.residents) {
+    residents.push_back({c, s.arena.bytes().subspan(s.resident_offset[c], slot_bytes(s.index.chunks[c]))});
+    read += stored_pages(s.index.chunks[c]);
+  }
+  load_chunks(*s.file, s.index, residents, s.staging.bytes(), s.staging_slot, progress, stop);
   if (s.streamed.empty()) {
     s.staging_entry = {};
     s.staging = {};
   }
   const std::lock_guard lock(s.mutex);
+  s.loaded = true;
   s.stats.load_seconds = seconds_between(start, Clock::now());
-  s.stats.read_bytes += total;
+  s.stats.read_bytes += read;
+  s.stats.huge_pages = huge_pages_back(s.arena.size() + s.ring_memory.size());
   if (!s.streamed.empty()) {
     s.paused = false;
     s.issue();
@@ -301,16 +330,21 @@ std::span<const std::byte> Pager::acquire(std::size_t chunk) {
   if (s.streamed.empty() || s.chunk_of(turn) != chunk) throw std::logic_error("chunks must be acquired in the order of use");
   State::Region& r = s.region(turn);
   const auto settled = [&] { return turn < s.issued && (r.stage == State::Stage::ready || r.stage == State::Stage::failed); };
+  // Nothing under way and nothing begun: what is held leaves no room, and only this thread could give it back.
+  const auto stuck = [&] { return turn >= s.issued && s.unsettled == 0; };
   if (!settled()) {
     const auto start = Clock::now();
-    s.changed.wait(lock, settled);
+    s.changed.wait(lock, [&] { return settled() || stuck(); });
     s.stats.wait_seconds += seconds_between(start, Clock::now());
+    if (stuck()) throw std::logic_error("no room in the ring for the next chunk: too much is held, or nothing was loaded");
   }
   if (r.stage == State::Stage::failed) std::rethrow_exception(r.failure);
   s.acquired++;
   s.stats.streamed_chunks++;
   return s.ring_memory.bytes().subspan(r.offset, raw_bytes);
 }
+
+bool Pager::is_resident(std::size_t chunk) const { return state_->resident_offset[chunk] != kNowhere; }
 
 void Pager::release(std::size_t chunk) {
   State& s = *state_;
@@ -330,19 +364,7 @@ void Pager::reset() {
   State& s = *state_;
   if (s.streamed.empty()) return;
   std::unique_lock lock(s.mutex);
-  s.paused = true;
-  // Nothing may write into the ring while it is laid out anew: reads and checks under way end first.
-  s.changed.wait(lock, [&] {
-    for (std::uint64_t turn = s.first; turn < s.issued; turn++)
-      if (const auto stage = s.region(turn).stage;
-          stage == State::Stage::reading || stage == State::Stage::arrived || stage == State::Stage::checking)
-        return false;
-    return true;
-  });
-  s.first = s.acquired = s.issued = 0;
-  s.ring = ByteRing(s.ring_memory.size());
-  s.paused = false;
-  s.issue();
+  if (!s.skip_to_next_step(lock)) s.start_anew(lock);
 }
 
 PagerStats Pager::stats() const {
@@ -352,7 +374,6 @@ PagerStats Pager::stats() const {
   if (s.in_flight > 0) stats.disk_busy_seconds += seconds_between(s.busy_since, Clock::now());
   stats.backend = s.queue ? s.queue->name() : "threads";
   stats.direct = s.file->direct();
-  stats.huge_pages = s.ring_memory.size() >= (std::size_t{2} << 20) || s.arena.size() >= (std::size_t{2} << 20);
   return stats;
 }
 

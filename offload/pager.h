@@ -53,6 +53,8 @@ class Pager {
   // (the plan sees to it that any two streamed neighbours do). Throws Error(io | bad_file) naming the chunk's place; after an error the pager can be used again from reset().
   std::span<const std::byte> acquire(std::size_t chunk);
   void release(std::size_t chunk);
+  // Is this chunk in memory for good? Its blob stays valid after release.
+  bool is_resident(std::size_t chunk) const;
 
   // The step was given up in the middle (cancelled, an error): the next acquire begins at the first chunk of the order.
   void reset();

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <span>
+#include <vector>
 
 #include "compress/leaf_index.h"
 #include "offload/pager.h"
@@ -13,22 +14,28 @@ class ChunkHolder {
  public:
   ChunkHolder(const compress::LeafIndex& index, offload::Pager& pager) : index_(index), pager_(pager) {}
 
-  // Calls use(chunk entry, blob) for each chunk that overlaps bytes [begin, end) of the module's blob, in order; afterwards gives back those that end there.
-  template <class Use>
-  void for_each(const compress::ModuleEntry& module, std::uint64_t begin, std::uint64_t end, Use&& use) {
+  // Calls use(chunk entry, blob) for each chunk that overlaps bytes [begin, end) of the module's blob, in order, and `settle` whenever what was used so far must be done with: behind each streamed
+  // chunk, and at the end. After settle the chunks that end within the range are given back.
+  template <class Use, class Settle>
+  void for_each(const compress::ModuleEntry& module, std::uint64_t begin, std::uint64_t end, Use&& use, Settle&& settle) {
     for (std::uint32_t c = module.first_chunk; c < module.first_chunk + module.chunk_count; c++) {
       const compress::ChunkEntry& entry = index_.chunks[c];
       const std::uint64_t chunk_end = entry.module_offset + entry.raw_bytes;
       if (chunk_end <= begin) continue;
       if (entry.module_offset >= end) break;
+      const bool streamed = !pager_.is_resident(c);
+      if (streamed) settle();
       use(entry, hold(c));
+      if (streamed) settle();
       if (chunk_end <= end) give_back(c);
     }
+    settle();
   }
 
   // Takes and gives back all chunks of a module without using them: the order of the pager is fixed.
   void skip(const compress::ModuleEntry& module) {
-    for_each(module, 0, module.bytes, [](const compress::ChunkEntry&, std::span<const std::byte>) {});
+    for_each(
+        module, 0, module.bytes, [](const compress::ChunkEntry&, std::span<const std::byte>) {}, [] {});
   }
 
   // After an error or a stop: forget what was held and begin the order anew.

@@ -37,9 +37,9 @@ kernels::Gate gate_of(compress::ActivationKind kind) {
 }
 
 // A piece of a product moves about this many bytes of weights, or does this many multiplications: some tens of microseconds either way, so that handing it out costs little
-// and a thread that loses its core holds little.
+// and a thread that loses its core holds little. Strips come in pairs: kernels for many rows work on two at once.
 constexpr std::uint64_t kPieceBytes = 128 << 10;
-constexpr std::uint64_t kPieceOperations = 8 << 20;
+constexpr std::uint64_t kPieceOperations = 64 << 20;
 constexpr std::size_t kRowsInParallel = 4;  // fewer rows are not worth waking a thread for norms and the like
 constexpr std::size_t kAttentionRows = 32;  // query rows of one piece of attention
 
@@ -127,39 +127,48 @@ void StepRunner::multiply(const compress::ModuleEntry& module, std::span<const P
   const compress::TensorEntry& last = *products.back().matrix->tensor;
   if (std::any_of(products.begin(), products.end(), [](const Product& p) { return p.matrix->takes_groups; }))
     quantize(x, x_stride, first.k, rows);
+  pieces_.clear();
+  const auto run_pieces = [&] {
+    c_.team.run(pieces_.size(), [&](std::size_t piece, std::size_t) { pieces_[piece].kernel(pieces_[piece].args); });
+    pieces_.clear();
+  };
+  // Resident chunks wait for each other, so that the threads meet once for all of them; a streamed one is used and given back at once.
   c_.chunks.for_each(
-      module, first.offset, last.offset + last.bytes, [&](const compress::ChunkEntry& chunk, std::span<const std::byte> blob) {
-        pieces_.clear();
-        for (const Product& product : products) {
-          const compress::TensorEntry& tensor = *product.matrix->tensor;
-          const std::uint64_t strip_bytes = tensor.strip_bytes();
-          const std::uint64_t begin = std::max(chunk.module_offset, tensor.offset),
-                              end = std::min(chunk.module_offset + chunk.raw_bytes, tensor.offset + tensor.bytes);
-          if (begin >= end) continue;
-          const std::uint64_t by_bytes = std::max<std::uint64_t>(1, kPieceBytes / strip_bytes);
-          const std::uint64_t by_work = std::max<std::uint64_t>(1, kPieceOperations / (kernels::kStripRows * tensor.k * rows));
-          const std::uint64_t step = std::min(by_bytes, by_work);
-          const std::uint64_t strips_end = (end - tensor.offset) / strip_bytes;
-          for (std::uint64_t s = (begin - tensor.offset) / strip_bytes; s < strips_end; s += step) {
-            const std::uint64_t strips = std::min(step, strips_end - s), output = s * kernels::kStripRows;
-            Piece piece{product.matrix->kernel, {}};
-            piece.args.weights = blob.data() + (tensor.offset + s * strip_bytes - chunk.module_offset);
-            piece.args.k = tensor.k;
-            piece.args.strips = strips;
-            piece.args.outputs = std::min<std::uint64_t>(strips * kernels::kStripRows, tensor.rows - output);
-            piece.args.groups = c_.work.groups;
-            piece.args.x = x;
-            piece.args.x_stride = x_stride;
-            piece.args.rows = rows;
-            piece.args.factor = product.matrix->factor;
-            piece.args.bias = product.matrix->bias ? product.matrix->bias + output : nullptr;
-            piece.args.y = product.y + output;
-            piece.args.y_stride = product.y_stride;
-            pieces_.push_back(piece);
-          }
-        }
-        c_.team.run(pieces_.size(), [&](std::size_t piece, std::size_t) { pieces_[piece].kernel(pieces_[piece].args); });
-      });
+      module, first.offset, last.offset + last.bytes,
+      [&](const compress::ChunkEntry& chunk, std::span<const std::byte> blob) {
+        for (const Product& product : products) add_pieces(product, chunk, blob, x, x_stride, rows);
+      },
+      run_pieces);
+}
+
+void StepRunner::add_pieces(const Product& product, const compress::ChunkEntry& chunk, std::span<const std::byte> blob, const float* x,
+                            std::size_t x_stride, std::size_t rows) {
+  const compress::TensorEntry& tensor = *product.matrix->tensor;
+  const std::uint64_t strip_bytes = tensor.strip_bytes();
+  const std::uint64_t begin = std::max(chunk.module_offset, tensor.offset),
+                      end = std::min(chunk.module_offset + chunk.raw_bytes, tensor.offset + tensor.bytes);
+  if (begin >= end) return;
+  const std::uint64_t by_bytes = std::max<std::uint64_t>(1, kPieceBytes / strip_bytes);
+  const std::uint64_t by_work = kPieceOperations / (kernels::kStripRows * tensor.k * rows) / 2 * 2;
+  const std::uint64_t step = rows == 1 ? by_bytes : std::max<std::uint64_t>(2, std::min(by_bytes, by_work));
+  const std::uint64_t strips_end = (end - tensor.offset) / strip_bytes;
+  for (std::uint64_t s = (begin - tensor.offset) / strip_bytes; s < strips_end; s += step) {
+    const std::uint64_t strips = std::min(step, strips_end - s), output = s * kernels::kStripRows;
+    Piece piece{product.matrix->kernel, {}};
+    piece.args.weights = blob.data() + (tensor.offset + s * strip_bytes - chunk.module_offset);
+    piece.args.k = tensor.k;
+    piece.args.strips = strips;
+    piece.args.outputs = std::min<std::uint64_t>(strips * kernels::kStripRows, tensor.rows - output);
+    piece.args.groups = c_.work.groups;
+    piece.args.x = x;
+    piece.args.x_stride = x_stride;
+    piece.args.rows = rows;
+    piece.args.factor = product.matrix->factor;
+    piece.args.bias = product.matrix->bias ? product.matrix->bias + output : nullptr;
+    piece.args.y = product.y + output;
+    piece.args.y_stride = product.y_stride;
+    pieces_.push_back(piece);
+  }
 }
 
 void StepRunner::attention(std::size_t layer, const AttentionWeights& w, std::span<const StepRow> rows) {

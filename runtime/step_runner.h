@@ -55,6 +55,8 @@ class StepRunner {
   // All products of one input x [rows][k], whose matrices lie one after another in the module's blob.
   void multiply(const compress::ModuleEntry& module, std::span<const Product> products, const float* x, std::size_t x_stride,
                 std::size_t rows);
+  void add_pieces(const Product& product, const compress::ChunkEntry& chunk, std::span<const std::byte> blob, const float* x,
+                  std::size_t x_stride, std::size_t rows);
   void quantize(const float* x, std::size_t x_stride, std::size_t k, std::size_t rows);
   void add(float* x, const float* y, std::size_t rows);
   // Calls work(first row, past the last row, thread) for blocks of rows, in parallel where it pays.

@@ -50,7 +50,7 @@ void add_writer_flags(CLI::App& app, compress::LeafWriterOptions& options) {
            if (options.chunk_bytes < 64 || options.chunk_bytes > compress::kMaxChunkBytes)
              throw CLI::ValidationError("--chunk-size: expected 64 bytes to 4MiB");
          },
-         "most bytes of a chunk (default: 4MiB)")
+         "most bytes of a chunk (default: by the size of the model, 512KiB to 4MiB)")
       ->type_name("SIZE");
 }
 

@@ -25,6 +25,11 @@ compress::FormatChoice choice_of(const std::string& name) {
   return choice;
 }
 
+// As compress would write it.
+compress::LeafIndex laid_out(const compress::ModelDescription& model, const std::vector<compress::TensorPlan>& plan) {
+  return compress::lay_out_leaf(model, plan, compress::suitable_chunk_bytes(model, plan));
+}
+
 }  // namespace
 
 PlannedIndex index_to_plan(const std::string& model, const std::string& format) {
@@ -32,11 +37,11 @@ PlannedIndex index_to_plan(const std::string& model, const std::string& format) 
   const std::string shown = format.empty() ? "q4" : format;
   if (const auto shape = compress::find_shape(model)) {
     if (format == "keep") throw Error(ErrorKind::unsupported, "--format keep", "a shape has no weights to keep", "name a format");
-    planned.index = compress::lay_out_leaf(*shape, compress::plan_tensors(*shape, choice_of(format)));
+    planned.index = laid_out(*shape, compress::plan_tensors(*shape, choice_of(format)));
     planned.what = fmt::format("the shape {} as {}", model, shown);
   } else if (compress::looks_like_checkpoint(model)) {
     compress::CheckpointSource source = compress::open_checkpoint(model);
-    planned.index = compress::lay_out_leaf(source.model, compress::plan_tensors(source, choice_of(format)));
+    planned.index = laid_out(source.model, compress::plan_tensors(source, choice_of(format)));
     planned.what = fmt::format("{} as {}", model, shown);
     planned.disk_file = source.files.front()->name();
     if (source.tokenizer) planned.tokenizer = std::make_unique<runtime::Tokenizer>(std::move(*source.tokenizer), model);

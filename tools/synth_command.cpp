@@ -18,7 +18,7 @@ namespace {
 struct SynthFlags {
   std::string shape, output;
   compress::FormatChoice formats;
-  compress::LeafWriterOptions writer;
+  compress::LeafWriterOptions writer = {.chunk_bytes = 0};
   std::uint64_t seed = 1;
 };
 
