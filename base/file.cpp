@@ -65,6 +65,7 @@ class SystemFile final : public File {
   std::uint64_t size_ = 0;
 };
 
+constexpr std::size_t kDirectPage = 4096;
 constexpr const char* kTemporary = ".leafcutter-tmp";
 
 // What killed runs left: temporaries of this target whose lock nobody holds.
@@ -139,11 +140,12 @@ void read_exactly(File& file, std::uint64_t offset, std::span<std::byte> to, con
   std::size_t done = 0;
   while (done < to.size()) {
     const std::size_t got = file.read_at(offset + done, to.subspan(done));
-    if (got == 0)
+    done += got;
+    // A direct read that stops within a page has met the end of the file, and could not be continued from there.
+    if (got == 0 || (file.direct() && done < to.size() && done % kDirectPage != 0))
       throw Error(ErrorKind::io, file.name() + ", " + what + ", offset " + std::to_string(offset),
                   "the file ends after " + std::to_string(done) + " of " + std::to_string(to.size()) + " bytes",
                   "was it changed while open?");
-    done += got;
   }
 }
 

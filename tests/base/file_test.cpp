@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/page_buffer.h"
 
 using namespace leafcutter;
 namespace fs = std::filesystem;
@@ -81,6 +82,15 @@ TEST_CASE("reading past the end names file, place and how much came") {
     CHECK(text.find(path + ", header, offset 2") == 0);
     CHECK(text.find("3 of 8 bytes") != std::string::npos);
   }
+}
+
+TEST_CASE("a direct read past the end within a page says that the file ends, not that the system refuses to go on") {
+  const Folder folder;
+  const std::string path = (folder.path / "short").string();
+  std::ofstream(path) << std::string(5000, 'x');
+  const auto file = open_file(path, FileAccess::direct);
+  const PageBuffer to(12288, "test");
+  CHECK_THROWS_WITH_AS(read_exactly(*file, 0, to.bytes(), "chunk"), doctest::Contains("the file ends after 5000 of 12288 bytes"), Error);
 }
 
 TEST_CASE("what is not there or no file is refused by name") {
