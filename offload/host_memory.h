@@ -1,4 +1,4 @@
-// What memory this machine, its container and this process have and use. Linux only; cgroup v1 and v2.
+// What memory this machine, its container and this process have and use. Linux only; cgroup v1 and v2. What cannot be read counts as not there. `root`: where /proc and /sys are looked for.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,15 @@ struct HostMemory {
   std::optional<std::uint64_t> locked_limit;  // RLIMIT_MEMLOCK; none: unlimited
   std::string limited_by;                     // "machine" or the cgroup's path
 };
-HostMemory host_memory();
+HostMemory host_memory(const std::string& root = {});
 
 // Memory charged to this process now, as a cgroup with this process alone in it would count what cannot be given back: anonymous + shared + kernel (page tables, stacks), and file pages mapped and touched.
-std::uint64_t charged_bytes();
+std::uint64_t charged_bytes(const std::string& root = {});
 
 struct PeakMemory {
   std::uint64_t bytes = 0;
   std::string source;  // "cgroup" when the process is alone in its memory group and the group counts, else "VmHWM"
 };
-PeakMemory peak_memory();
+PeakMemory peak_memory(const std::string& root = {});
 
 }  // namespace leafcutter::offload

@@ -227,32 +227,22 @@ struct Pager::State {
     issue();
   }
 
-  bool settled(std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t turn = begin; turn < end; turn++)
-      if (const Stage stage = region(turn).stage; stage == Stage::reading || stage == Stage::arrived || stage == Stage::checking)
-        return false;
-    return true;
-  }
-
-  // Late in a step the next one's first chunks are there already: then what lies before them goes, and they stay. False when they are not, or could not be read.
-  bool skip_to_next_step(std::unique_lock<std::mutex>& lock) {
-    const std::uint64_t next = round_up(acquired, streamed.size());
-    if (next >= issued) return false;
-    changed.wait(lock, [&] { return settled(first, next); });
-    for (std::uint64_t turn = next; turn < issued; turn++)
-      if (region(turn).stage == Stage::failed) return false;
-    for (std::uint64_t turn = first; turn < next; turn++) region(turn).stage = Stage::released;
-    acquired = next;
-    free_released();
-    return true;
-  }
-
-  void start_anew(std::unique_lock<std::mutex>& lock) {
+  // Begins the order anew. Late in a step the next one's first chunks are there already: then they stay.
+  void start_over(std::unique_lock<std::mutex>& lock) {
     const bool was_paused = std::exchange(paused, true);
-    // Nothing may write into the ring while it is laid out anew: reads and checks under way end first.
-    changed.wait(lock, [&] { return settled(first, issued); });
-    first = acquired = issued = 0;
-    ring = ByteRing(ring_memory.size());
+    // Reads and checks under way end first: nothing may write into a region that is given away, and none of their errors may come up later.
+    changed.wait(lock, [this] { return unsettled == 0; });
+    const std::uint64_t next = round_up(acquired, streamed.size());
+    bool keep = next < issued;
+    for (std::uint64_t turn = next; turn < issued; turn++) keep = keep && region(turn).stage != Stage::failed;
+    if (keep) {
+      for (std::uint64_t turn = first; turn < next; turn++) region(turn).stage = Stage::released;
+      acquired = next;
+      free_released();
+    } else {
+      first = acquired = issued = 0;
+      ring = ByteRing(ring_memory.size());
+    }
     paused = was_paused;
     issue();
   }
@@ -364,7 +354,7 @@ void Pager::reset() {
   State& s = *state_;
   if (s.streamed.empty()) return;
   std::unique_lock lock(s.mutex);
-  if (!s.skip_to_next_step(lock)) s.start_anew(lock);
+  s.start_over(lock);
 }
 
 PagerStats Pager::stats() const {

@@ -1,7 +1,7 @@
 // Placement: what stays in host memory, what is streamed, and whether it fits at all.
 //
 // The budget is spent in this order: what the process has already, a margin, the KV cache and workspace (all from the step program), the ring, residents. Residents are spread evenly
-// over the chunks in order of execution, so that reads and compute interleave.
+// over the chunks in order of execution, so that reads and compute interleave. All sums stop at 2^64 - 1 instead of running over.
 #pragma once
 
 #include <cstdint>
@@ -37,11 +37,17 @@ struct Plan {
 // Throws Error(out_of_budget): need, have, for what, which flag. Deterministic.
 Plan make_plan(const compress::LeafIndex& index, const PlanRequest& request);
 
+// The least budget with which make_plan would succeed for this request, to the byte, on a machine with enough available.
+std::uint64_t least_budget(const compress::LeafIndex& index, const PlanRequest& request);
+
+// The chunks that a step visits, in order of execution: layers, then the head (which may be the embedding). Embeddings that are no head are read by the row, the `vectors` module is a buffer.
+std::vector<std::uint32_t> chunks_of_step(const compress::LeafIndex& index);
+
 // Memory where coded chunks are read to before they are decoded; 0 when no visited chunk has a codec. The pager allocates it, the plan counts it.
 constexpr std::size_t kStagingSlots = 4;
 std::uint64_t staging_bytes(const compress::LeafIndex& index);
 
-// The least budget with which make_plan would succeed for this request.
-std::uint64_t least_budget(const compress::LeafIndex& index, const PlanRequest& request);
+// The least ring that any of these chunks can be streamed through: two neighbours held, a third being read, a gap of less than a chunk at the end.
+std::uint64_t least_ring_bytes(const compress::LeafIndex& index, const std::vector<std::uint32_t>& chunks);
 
 }  // namespace leafcutter::offload

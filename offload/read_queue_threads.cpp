@@ -1,5 +1,7 @@
 #include <condition_variable>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -14,7 +16,12 @@ class ThreadReadQueue final : public ReadQueue {
   ThreadReadQueue(std::shared_ptr<File> file, std::size_t threads, std::size_t depth, ReadDone done)
       : file_(std::move(file)), done_(std::move(done)) {
     waiting_.reserve(depth);
-    for (std::size_t t = 0; t < threads; t++) threads_.emplace_back([this] { serve(); });
+    threads_.reserve(threads);
+    try {
+      while (threads_.size() < threads) threads_.emplace_back([this] { serve(); });
+    } catch (const std::system_error& e) {  // fewer serve as well
+      if (threads_.empty()) throw Error(ErrorKind::io, file_->name(), std::string("the system gives no thread for reading: ") + e.what());
+    }
   }
 
   ~ThreadReadQueue() override {
