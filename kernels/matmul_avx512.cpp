@@ -62,7 +62,8 @@ struct GroupFactors {
   static constexpr GroupShape kShape = group_shape(kLayout);
   Floats d, m;  // of the rows
 
-  explicit GroupFactors(const std::byte* strip) : d(_mm512_set1_ps(1)), m(_mm512_set1_ps(1)) {
+  void load(const std::byte* strip) {
+    d = m = _mm512_set1_ps(1);
     if constexpr (kShape.row_floats) d = _mm512_loadu_ps(strip);
     if constexpr (kShape.row_floats && kShape.minima) m = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_loadu_ps(strip + 64));
   }
@@ -107,48 +108,96 @@ inline void store_outputs(const MatmulArgs& a, std::size_t strip, std::size_t ro
   _mm512_mask_storeu_ps(a.y + row * a.y_stride + first, mask, y);
 }
 
-// R rows against one strip, codes straight from it.
-template <Layout kLayout, std::size_t R>
-void strip_times_rows(const MatmulArgs& a, std::size_t strip_index, std::size_t row) {
-  constexpr GroupShape kShape = group_shape(kLayout);
-  const std::byte* strip = a.weights + strip_index * strip_bytes(kLayout, a.k);
-  const GroupFactors<kLayout> factors(strip);
-  const std::size_t groups = activation_groups(a.k);
-  Floats sums[R];
-  for (Floats& sum : sums) sum = _mm512_setzero_ps();
-  const std::byte* block = strip + kShape.front;
-  for (std::size_t g0 = 0; g0 < groups; g0 += kGroupsPerBlock, block += kShape.block_bytes()) {
-    const std::size_t count = std::min(kGroupsPerBlock, groups - g0);
-    for (std::size_t s = 0; s < count; s++) {
-      const std::byte* head = block + s * kShape.group_head;
-      const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
-      for (std::size_t p = 0; p < kShape.group_codes; p += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(codes + p + kPrefetchBytes), _MM_HINT_T0);
-      Ints u[kWords];
-      unpack<kLayout>(codes, u);
-      const ActivationGroup* x = a.groups + (g0 + s) * a.rows + row;
-      const Floats scale = factors.scale(head);
-      Floats minimum = _mm512_setzero_ps();
-      if constexpr (kShape.minima) minimum = factors.minimum(head);
-      for (std::size_t r = 0; r < R; r++) {
-        // Two chains: four products after one another would wait for each other.
-        Ints even = first_dot<kLayout>(x[r]), odd = _mm512_setzero_si512();
-        for (std::size_t w = 0; w < kWords; w += 2) {
-          even = _mm512_dpbusd_epi32(even, u[w], word(x[r], w));
-          odd = _mm512_dpbusd_epi32(odd, u[w + 1], word(x[r], w + 1));
-        }
-        sums[r] = add_group<kLayout>(sums[r], _mm512_add_epi32(even, odd), scale, minimum, x[r]);
-      }
-    }
+// ---- few rows: codes straight from the strips
+
+// The codes of line `line` of a group: one register for 8 bits, two for 4.
+template <Layout kLayout>
+inline void unpack_line(const std::byte* codes, std::size_t line, Ints* u) {
+  const Ints raw = load_line(codes + 64 * line);
+  if constexpr (group_shape(kLayout).bits == 8) {
+    u[0] = raw;
+  } else {
+    const Ints low = _mm512_set1_epi8(15);
+    u[0] = _mm512_and_si512(raw, low);
+    u[1] = _mm512_and_si512(_mm512_srli_epi16(raw, 4), low);
   }
-  for (std::size_t r = 0; r < R; r++) store_outputs(a, strip_index, row + r, sums[r]);
 }
 
-template <Layout kLayout, std::size_t... R>
-void few_rows(const MatmulArgs& a, std::size_t strip, std::size_t row, std::size_t rows, std::index_sequence<R...>) {
+// Every line of the block `kPrefetchBytes` ahead once, a quarter with each of its groups.
+template <Layout kLayout>
+inline void prefetch_quarter(const std::byte* block, std::size_t quarter) {
+  constexpr std::size_t kLines = (group_shape(kLayout).block_bytes() + 63) / 64;
+  for (std::size_t i = kLines * quarter / kGroupsPerBlock; i < kLines * (quarter + 1) / kGroupsPerBlock; i++)
+    _mm_prefetch(reinterpret_cast<const char*>(block + 64 * i + kPrefetchBytes), _MM_HINT_T0);
+}
+
+template <Layout kLayout, std::size_t S, std::size_t R, bool kAhead>
+inline void add_block_group(const std::byte* block, std::size_t strip_stride, std::size_t s, const GroupFactors<kLayout>* factors,
+                            const ActivationGroup* x, Floats (&sums)[R][S]) {
+  constexpr GroupShape kShape = group_shape(kLayout);
+  constexpr std::size_t kWordsPerLine = 8 / kShape.bits;
+  const std::byte* head = block + s * kShape.group_head;
+  const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
+  if constexpr (kAhead)
+    for (std::size_t t = 0; t < S; t++) prefetch_quarter<kLayout>(block + t * strip_stride, s);
+  Ints dots[R][S];
+  for (std::size_t r = 0; r < R; r++)
+    for (std::size_t t = 0; t < S; t++) dots[r][t] = first_dot<kLayout>(x[r]);
+#pragma GCC unroll 8
+  for (std::size_t line = 0; line < kWords / kWordsPerLine; line++) {
+    Ints u[S][kWordsPerLine];
+    for (std::size_t t = 0; t < S; t++) unpack_line<kLayout>(codes + t * strip_stride, line, u[t]);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < R; r++)
+      for (std::size_t i = 0; i < kWordsPerLine; i++) {
+        const Ints four = word(x[r], kWordsPerLine * line + i);
+        for (std::size_t t = 0; t < S; t++) dots[r][t] = _mm512_dpbusd_epi32(dots[r][t], u[t][i], four);
+      }
+  }
+  for (std::size_t t = 0; t < S; t++) {
+    const Floats scale = factors[t].scale(head + t * strip_stride);
+    Floats minimum = _mm512_setzero_ps();
+    if constexpr (kShape.minima) minimum = factors[t].minimum(head + t * strip_stride);
+    for (std::size_t r = 0; r < R; r++) sums[r][t] = add_group<kLayout>(sums[r][t], dots[r][t], scale, minimum, x[r]);
+  }
+}
+
+template <Layout kLayout, std::size_t S, std::size_t R, bool kAhead>
+inline void add_block(const std::byte* block, std::size_t strip_stride, std::size_t count, const GroupFactors<kLayout>* factors,
+                      const ActivationGroup* x, std::size_t x_stride, Floats (&sums)[R][S]) {
+  if (count == kGroupsPerBlock) {
+#pragma GCC unroll 4
+    for (std::size_t s = 0; s < kGroupsPerBlock; s++)
+      add_block_group<kLayout, S, R, kAhead>(block, strip_stride, s, factors, x + s * x_stride, sums);
+  } else {
+    for (std::size_t s = 0; s < count; s++) add_block_group<kLayout, S, R, kAhead>(block, strip_stride, s, factors, x + s * x_stride, sums);
+  }
+}
+
+// R rows against S strips.
+template <Layout kLayout, std::size_t S, std::size_t R>
+void strips_times_rows(const MatmulArgs& a, std::size_t strip, std::size_t row) {
+  constexpr GroupShape kShape = group_shape(kLayout);
+  const std::size_t stride = strip_bytes(kLayout, a.k), groups = activation_groups(a.k);
+  const std::byte* base = a.weights + strip * stride;
+  GroupFactors<kLayout> factors[S];
+  for (std::size_t t = 0; t < S; t++) factors[t].load(base + t * stride);
+  Floats sums[R][S];
+  for (auto& of_row : sums)
+    for (Floats& sum : of_row) sum = _mm512_setzero_ps();
+  const std::byte* block = base + kShape.front;
+  const ActivationGroup* x = a.groups + row;
+  for (std::size_t g = 0; g < groups; g += kGroupsPerBlock, block += kShape.block_bytes(), x += kGroupsPerBlock * a.rows)
+    add_block<kLayout, S, R, true>(block, stride, std::min(kGroupsPerBlock, groups - g), factors, x, a.rows, sums);
+  for (std::size_t r = 0; r < R; r++)
+    for (std::size_t t = 0; t < S; t++) store_outputs(a, strip + t, row + r, sums[r][t]);
+}
+
+template <Layout kLayout, std::size_t S, std::size_t... R>
+void few_rows(const MatmulArgs& a, std::size_t strip, std::index_sequence<R...>) {
   using Run = void (*)(const MatmulArgs&, std::size_t, std::size_t);
-  static constexpr Run kRun[] = {strip_times_rows<kLayout, R + 1>...};
-  kRun[rows - 1](a, strip, row);
+  static constexpr Run kRun[] = {strips_times_rows<kLayout, S, R + 1>...};
+  kRun[a.rows - 1](a, strip, 0);
 }
 
 // ---- many rows
@@ -163,7 +212,8 @@ void unpack_groups(const MatmulArgs& a, std::size_t strip, std::size_t first, st
   constexpr GroupShape kShape = group_shape(kLayout);
   for (std::size_t s = 0; s < S; s++) {
     const std::byte* base = a.weights + (strip + s) * strip_bytes(kLayout, a.k);
-    const GroupFactors<kLayout> factors(base);
+    GroupFactors<kLayout> factors;
+    factors.load(base);
     for (std::size_t i = 0; i < count; i++) {
       const std::size_t g = first + i;
       const std::byte* block = base + kShape.front + g / kGroupsPerBlock * kShape.block_bytes();
@@ -236,7 +286,12 @@ void many_rows(const MatmulArgs& a, std::size_t strip, std::size_t row, std::siz
 template <Layout kLayout>
 void group_matmul(const MatmulArgs& a) {
   if (a.rows <= kFewRows) {
-    for (std::size_t s = 0; s < a.strips && a.rows > 0; s++) few_rows<kLayout>(a, s, 0, a.rows, std::make_index_sequence<kFewRows>());
+    if (a.rows == 0) return;
+    constexpr std::size_t kPair = 2;
+    std::size_t s = 0;
+    if (a.rows > 1)
+      for (; s + kPair <= a.strips; s += kPair) few_rows<kLayout, kPair>(a, s, std::make_index_sequence<kFewRows>());
+    for (; s < a.strips; s++) few_rows<kLayout, 1>(a, s, std::make_index_sequence<kFewRows>());
     return;
   }
   for (std::size_t row = 0; row < a.rows; row += kRowBlock) {
