@@ -38,7 +38,7 @@ RunCommand add_eval(CLI::App& app) {
   auto* ids = app.add_option("--ids-file", flags->ids_file, "a file of decimal ids, white space between");
   text->excludes(ids);
   add_load_flags(app, flags->load);
-  app.callback([flags] {
+  app.parse_complete_callback([flags] {
     if (flags->text_file.empty() && flags->ids_file.empty()) throw CLI::RequiredError("--text or --ids-file");
   });
   return [flags](const CommonFlags& common) {

@@ -190,7 +190,7 @@ RunCommand add_run(CLI::App& app) {
   app.add_option("--logprobs", flags->generate.logprobs, "log-probabilities of the k best tokens, in --json")->check(CLI::Range(0, 1000));
   app.add_flag("-v,--verbose", flags->verbose, "print the plan");
   add_load_flags(app, flags->load);
-  app.callback([flags] {
+  app.parse_complete_callback([flags] {
     try {
       runtime::validate(flags->generate.sampling);
     } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
