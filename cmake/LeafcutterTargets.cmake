@@ -3,7 +3,7 @@
 # Sums must come out the same however a function is inlined: the compiler may not fuse or reorder floating-point operations.
 add_library(leafcutter_flags INTERFACE)
 target_compile_options(leafcutter_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-restrict -ffp-contract=off)
-target_include_directories(leafcutter_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_include_directories(leafcutter_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 target_link_libraries(leafcutter_flags INTERFACE)
 if(LEAFCUTTER_SANITIZE)
   target_compile_options(leafcutter_flags INTERFACE -fsanitize=${LEAFCUTTER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -50,6 +50,12 @@ const char* kv_type_name(KvType type) {
   return "?";
 }
 
+std::optional<KvType> find_kv_type(std::string_view name) {
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::q8})
+    if (name == kv_type_name(type)) return type;
+  return std::nullopt;
+}
+
 std::size_t kv_row_bytes(KvType type, std::size_t head_dim) {
   switch (type) {
     case KvType::f32:

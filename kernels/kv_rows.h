@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 namespace leafcutter::kernels {
 
@@ -13,6 +15,7 @@ enum class KvType : std::uint8_t {
 };  // q8: groups of 32 int8 with one f32 scale each, scales behind the codes; head_dim padded to 32
 
 const char* kv_type_name(KvType type);
+std::optional<KvType> find_kv_type(std::string_view name);
 
 // Bytes of one row, a multiple of 4.
 std::size_t kv_row_bytes(KvType type, std::size_t head_dim);

@@ -1,7 +1,5 @@
 #include "tools/load_flags.h"
 
-#include <map>
-
 #include "base/error.h"
 
 namespace leafcutter::tools {
@@ -19,14 +17,12 @@ void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeTex
 }
 
 void add_load_flags(CLI::App& app, LoadFlags& flags) {
-  static const std::map<std::string, kernels::KvType> kKvTypes = {
-      {"f32", kernels::KvType::f32}, {"f16", kernels::KvType::f16}, {"q8", kernels::KvType::q8}};
   add_size_flag(app, "--memory", flags.memory, "budget of host memory: 2GiB, 1500MB, 60%, -1GiB (all but that)");
   app.add_option("-t,--threads", flags.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
   app.add_option("-c,--ctx-size", flags.ctx_size, "KV rows (default: min(model's, what the budget allows, 2048))")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 24));
   app.add_option_function<std::string>(
-         "--kv-type", [&flags](const std::string& name) { flags.kv_type = kKvTypes.at(name); },
+         "--kv-type", [&flags](const std::string& name) { flags.kv_type = kernels::find_kv_type(name); },
          "f32, f16 or q8 (default: f16, f32 for an f32 file)")
       ->check(CLI::IsMember({"f32", "f16", "q8"}));
   app.add_option("--device", flags.device, "where to compute")

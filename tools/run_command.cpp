@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "runtime/chat.h"
 #include "runtime/generate.h"
+#include "runtime/prefix_cache.h"
 #include "tools/command.h"
 #include "tools/console.h"
 #include "tools/id_list.h"
@@ -136,15 +137,11 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
   notes.add("A conversation; end it with Ctrl-D.");
   std::vector<runtime::ChatMessage> messages;
   if (!flags.system.empty()) messages.push_back({"system", flags.system});
-  std::vector<std::uint32_t> cached;  // ids whose keys and values the cache holds
+  runtime::PrefixCache prefix(*model);
   for (std::string line; print_text("> "), std::getline(std::cin, line);) {
     if (line.empty()) continue;
     messages.push_back({"user", line});
     const std::vector<std::uint32_t> ids = runtime::chat_prompt(*tokenizer, messages);
-    std::size_t same = 0;
-    while (same < cached.size() && same + 1 < ids.size() && cached[same] == ids[same]) same++;
-    model->truncate(0, same);
-    cached.resize(same);
     runtime::GenerateOptions options = flags.generate;
     const std::uint64_t room = model->ctx_size() - std::min<std::uint64_t>(model->ctx_size(), ids.size());
     if (room == 0)
@@ -152,12 +149,10 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
                   "raise --ctx-size");
     options.max_tokens = std::min(options.max_tokens, room);
     const auto result = runtime::generate(
-        *model, std::span(ids).subspan(same), options, [](const runtime::GeneratedToken& token) { print_text(token.text); }, stop);
+        *model, prefix.rest_of(ids), options, [](const runtime::GeneratedToken& token) { print_text(token.text); }, stop);
     print_text("\n");
     messages.push_back({"assistant", result.text});
-    cached = ids;
-    cached.insert(cached.end(), result.ids.begin(), result.ids.end());
-    cached.resize(std::min<std::size_t>(cached.size(), model->cached_positions(0)));
+    prefix.append(result.ids);
   }
   print_text("\n");
   notes.succeeded();

@@ -1,0 +1,124 @@
+// include/leafcutter/leafcutter.h over the runtime.
+#include "leafcutter/leafcutter.h"
+#include "offload/host_memory.h"
+#include "runtime/chat.h"
+#include "runtime/generate.h"
+#include "runtime/prefix_cache.h"
+
+namespace leafcutter {
+namespace {
+
+runtime::LoadOptions runtime_options(const LoadOptions& options) {
+  runtime::LoadOptions to;
+  if (!options.memory.empty()) to.memory = parse_size(options.memory, "memory");
+  to.threads = options.threads;
+  to.ctx_size = options.ctx_size;
+  if (!options.kv_type.empty()) {
+    to.kv_type = kernels::find_kv_type(options.kv_type);
+    if (!to.kv_type) throw Error(ErrorKind::usage, "kv_type", "\"" + options.kv_type + "\" is none", "f32, f16 or q8");
+  }
+  to.progress = options.progress;
+  to.stop = options.stop;
+  return to;
+}
+
+runtime::GenerateOptions runtime_options(const GenerateOptions& options) {
+  runtime::GenerateOptions to;
+  to.max_tokens = options.max_tokens;
+  to.sampling = {.temperature = options.temperature,
+                 .top_k = options.top_k,
+                 .top_p = options.top_p,
+                 .min_p = options.min_p,
+                 .repetition_penalty = options.repetition_penalty,
+                 .repetition_window = options.repetition_window,
+                 .seed = options.seed};
+  to.stop = options.stop;
+  to.ignore_end = options.ignore_end;
+  runtime::validate(to.sampling);
+  return to;
+}
+
+}  // namespace
+
+struct Model::State {
+  State(const std::string& the_path, const LoadOptions& options)
+      : path(the_path), model(runtime::Model::load(the_path, runtime_options(options))), prefix(*model) {}
+
+  const runtime::Tokenizer& tokenizer() const {
+    if (!model->tokenizer()) throw Error(ErrorKind::unsupported, path, "has no tokenizer inside", "give ids instead of text");
+    return *model->tokenizer();
+  }
+
+  const std::string path;
+  const std::unique_ptr<runtime::Model> model;
+  runtime::PrefixCache prefix;
+};
+
+Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Model::~Model() = default;
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+
+Model Model::load(const std::string& path, const LoadOptions& options) { return Model(std::make_unique<State>(path, options)); }
+
+Generation Model::generate(std::string_view prompt, const GenerateOptions& options, const OnToken& on_token) {
+  const runtime::Tokenizer& tokenizer = state_->tokenizer();
+  std::vector<std::uint32_t> ids;
+  if (tokenizer.begin_id()) ids.push_back(*tokenizer.begin_id());
+  const std::vector<std::uint32_t> rest = tokenizer.encode(prompt);
+  ids.insert(ids.end(), rest.begin(), rest.end());
+  return generate(std::span<const std::uint32_t>(ids), options, on_token);
+}
+
+Generation Model::generate(std::span<const std::uint32_t> prompt, const GenerateOptions& options, const OnToken& on_token) {
+  const runtime::GenerateOptions to = runtime_options(options);
+  if (prompt.size() + options.max_tokens > ctx_size() + 1)  // the last token generated needs no position
+    throw Error(ErrorKind::usage, state_->path,
+                std::to_string(prompt.size()) + " prompt tokens and max_tokens " + std::to_string(options.max_tokens) +
+                    " are more than the context of " + std::to_string(ctx_size()),
+                "raise ctx_size or lower max_tokens");
+  const auto give = [&](const runtime::GeneratedToken& token) {
+    if (on_token) on_token({token.index, token.id, token.text});
+  };
+  runtime::GenerationResult result = runtime::generate(*state_->model, state_->prefix.rest_of(prompt), to, give, options.cancel);
+  state_->prefix.append(result.ids);
+  return {std::move(result.text), std::move(result.ids),  std::move(result.finish_reason),
+          prompt.size(),          result.prefill_seconds, result.decode_seconds};
+}
+
+Generation Model::chat(std::span<const ChatMessage> messages, const GenerateOptions& options, const OnToken& on_token) {
+  std::vector<runtime::ChatMessage> given;
+  for (const ChatMessage& message : messages) given.push_back({message.role, message.content});
+  return generate(std::span<const std::uint32_t>(runtime::chat_prompt(state_->tokenizer(), given)), options, on_token);
+}
+
+std::vector<float> Model::logits(std::span<const std::uint32_t> ids) {
+  if (ids.empty()) throw Error(ErrorKind::usage, "ids", "there are none", "give at least one token");
+  const std::span<const std::uint32_t> rest = state_->prefix.rest_of(ids);
+  const std::uint64_t first = ids.size() - rest.size();
+  std::vector<runtime::StepRow> rows;
+  for (std::size_t i = 0; i < rest.size(); i++) rows.push_back({rest[i], first + i, 0, i + 1 == rest.size()});
+  std::vector<float> values(vocabulary_size());
+  state_->model->step(rows, values);
+  return values;
+}
+
+std::vector<std::uint32_t> Model::tokenize(std::string_view text, bool parse_special) const {
+  return state_->tokenizer().encode(text, parse_special);
+}
+
+std::string Model::detokenize(std::span<const std::uint32_t> ids, bool with_special) const {
+  return state_->tokenizer().decode(ids, with_special);
+}
+
+std::uint32_t Model::vocabulary_size() const { return state_->model->index().model.vocab_size; }
+std::uint64_t Model::ctx_size() const { return state_->model->ctx_size(); }
+
+MemoryReport Model::memory() const {
+  const offload::Plan& plan = state_->model->plan();
+  return {plan.budget, plan.total, offload::peak_memory().bytes, plan.resident_bytes, plan.streamed_bytes};
+}
+
+const char* version() { return LEAFCUTTER_VERSION; }
+
+}  // namespace leafcutter
