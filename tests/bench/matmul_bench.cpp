@@ -1,10 +1,11 @@
 // How near the matrix products come to what the machine can do: slices of a kernel alternate with slices of its ceiling on the same buffer and
 // threads, so that other work on the machine meets both alike. One JSON object a line: medians and quartiles of the slice-by-slice ratios.
 //
-//   matmul_bench [--layout q4] [--rows 1] [--outputs 2048 --k 5632] [--threads 2] [--ms 400] [--isa avx2] [--part STRIPS]
+//   matmul_bench [--layout q4] [--rows 1] [--outputs 2048 --k 5632] [--threads 2] [--ms 400] [--isa avx2] [--part STRIPS] [--mib 768]
 //
 // Up to 8 rows the ceiling is min(reading the bytes, their dot products), measured one after the other; beyond, the dot products alone. Weights
-// are walked through a buffer of 768 MiB, as decoding a model would. --part: strips of one call (default: 256 KiB of weights).
+// are walked through a buffer of 768 MiB, as decoding a model would; --mib 1 keeps them in the caches, which shows what the arithmetic alone allows.
+// --part: strips of one call (default: 256 KiB of weights).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -40,7 +41,10 @@ struct Shape {
   std::size_t outputs, k;
 };
 
+constexpr std::size_t kBufferBytes = std::size_t{768} << 20;
+
 struct Options {
+  std::size_t buffer_bytes = kBufferBytes;
   std::vector<NamedLayout> layouts{kLayouts[0], kLayouts[1]};
   std::vector<std::size_t> rows{1, 2, 4, 8, 64, 512};
   std::vector<Shape> shapes{{2048, 2048}, {5632, 2048}, {2048, 5632}, {32000, 2048}};
@@ -50,7 +54,6 @@ struct Options {
   Isa isa = default_isa();
 };
 
-constexpr std::size_t kBufferBytes = std::size_t{768} << 20;
 constexpr std::size_t kFewRows = 8;
 
 volatile std::uint64_t sink;
@@ -95,7 +98,7 @@ Dots dots_of(Isa isa) {
 void measure(const Options& options, const NamedLayout& named, const Shape& shape, std::size_t rows, std::size_t threads,
              std::byte* buffer) {
   const std::size_t one_strip = strip_bytes(named.layout, shape.k), strips = (shape.outputs + 15) / 16;
-  const std::size_t matrix = strips * one_strip, matrices = std::max<std::size_t>(1, kBufferBytes / matrix);
+  const std::size_t matrix = strips * one_strip, matrices = std::max<std::size_t>(1, options.buffer_bytes / matrix);
   const std::size_t part = options.part ? options.part : std::max<std::size_t>(2, (std::size_t{256} << 10) / one_strip);
   const std::size_t parts = (strips + part - 1) / part;
 
@@ -194,6 +197,8 @@ Options parse(int argc, char** argv) {
       options.seconds = static_cast<double>(number()) / 1e3;
     } else if (flag == "--part") {
       options.part = number();
+    } else if (flag == "--mib") {
+      options.buffer_bytes = std::min(kBufferBytes, std::max<std::size_t>(1, number()) << 20);
     } else if (flag == "--isa") {
       options.isa = choose_isa(value);
     } else {
