@@ -23,8 +23,9 @@ using Floats = __m256;
 
 constexpr std::size_t kWords = kGroupWidth / 4;
 constexpr std::size_t kHalves = 2;
-constexpr std::size_t kPrefetchBytes = 2048;
-constexpr std::size_t kFewRows = 2;  // up to here rows are done straight from the strips
+constexpr std::size_t kPrefetchBytes = 8192;
+constexpr std::size_t kPassRows = 4;  // rows that meet a strip in one pass, codes straight from it
+constexpr std::size_t kFewRows = 16;  // up to here rows are done that way
 constexpr std::size_t kTileRows = 4;
 constexpr std::size_t kUnpackedGroups = 8;
 constexpr std::size_t kRowBlock = 128;
@@ -126,55 +127,77 @@ inline void store_outputs(const MatmulArgs& a, std::size_t strip, std::size_t ha
   Simd::store_part(a.y + row * a.y_stride + first, y, count);
 }
 
+// Every line of a block to come once, a quarter with each of the groups at hand.
+template <Layout kLayout>
+inline void prefetch_quarter(const std::byte* block, std::size_t quarter) {
+  constexpr std::size_t kLines = (group_shape(kLayout).block_bytes() + 63) / 64;
+  for (std::size_t i = kLines * quarter / kGroupsPerBlock; i < kLines * (quarter + 1) / kGroupsPerBlock; i++)
+    _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * i), _MM_HINT_T0);
+}
+
+// The codes of half a line: two words of 4 bits, one of 8.
+template <Layout kLayout>
+inline void unpack_half_line(const std::byte* p, Ints* u) {
+  const Ints raw = load_half_line(p);
+  if constexpr (group_shape(kLayout).bits == 8) {
+    u[0] = _mm256_xor_si256(raw, _mm256_set1_epi8(-128));
+  } else {
+    u[0] = _mm256_and_si256(raw, _mm256_set1_epi8(15));
+    u[1] = _mm256_and_si256(_mm256_srli_epi16(raw, 4), _mm256_set1_epi8(15));
+  }
+}
+
+// Half h of a group: R integer sums and the codes stay in registers, which both halves at once would not.
+template <Layout kLayout, std::size_t R>
+inline void add_half_group(const std::byte* head, const std::byte* codes, std::size_t h, const GroupFactors<kLayout>& factors,
+                           const ActivationGroup* x, Floats (&sums)[R]) {
+  constexpr std::size_t kWordsPerLine = 8 / group_shape(kLayout).bits;
+  Ints dots[R] = {};
+#pragma GCC unroll 8
+  for (std::size_t line = 0; line < kWords / kWordsPerLine; line++) {
+    Ints u[kWordsPerLine];
+    unpack_half_line<kLayout>(codes + 64 * line + 32 * h, u);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < R; r++)
+      for (std::size_t i = 0; i < kWordsPerLine; i++) dots[r] = dot_word<kLayout>(dots[r], u[i], word(x[r], kWordsPerLine * line + i));
+  }
+  const Floats scale = factors.scale(head, h);
+  Floats low = _mm256_setzero_ps();
+  if constexpr (GroupFactors<kLayout>::kLow) low = factors.low(head, h, scale);
+  for (std::size_t r = 0; r < R; r++) sums[r] = add_group<kLayout>(sums[r], dots[r], scale, low, x[r]);
+}
+
 // R rows against one strip, codes straight from it.
 template <Layout kLayout, std::size_t R>
-void strip_times_rows(const MatmulArgs& a, std::size_t strip_index, std::size_t row) {
+void strip_times_rows(const MatmulArgs& a, std::size_t strip, std::size_t row) {
   constexpr GroupShape kShape = group_shape(kLayout);
-  const std::byte* strip = a.weights + strip_index * strip_bytes(kLayout, a.k);
-  const GroupFactors<kLayout> factors(strip);
+  const std::byte* base = a.weights + strip * strip_bytes(kLayout, a.k);
+  const GroupFactors<kLayout> factors(base);
   const std::size_t groups = activation_groups(a.k);
   Floats sums[kHalves][R];
   for (auto& half : sums)
     for (Floats& sum : half) sum = _mm256_setzero_ps();
-  const std::byte* block = strip + kShape.front;
+  const std::byte* block = base + kShape.front;
+  const ActivationGroup* x = a.groups + row;
   for (std::size_t g0 = 0; g0 < groups; g0 += kGroupsPerBlock, block += kShape.block_bytes()) {
     const std::size_t count = std::min(kGroupsPerBlock, groups - g0);
-    for (std::size_t s = 0; s < count; s++) {
-      const std::byte* head = block + s * kShape.group_head;
-      const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
-      for (std::size_t p = 0; p < kShape.group_codes; p += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(codes + p + kPrefetchBytes), _MM_HINT_T0);
-      const ActivationGroup* x = a.groups + (g0 + s) * a.rows + row;
-      Ints dots[kHalves][R] = {};
-#pragma GCC unroll 8
-      for (std::size_t line = 0; line < kWords / (group_shape(kLayout).bits == 4 ? 2 : 1); line++) {
-        constexpr std::size_t kPerLine = group_shape(kLayout).bits == 4 ? 2 : 1;
-        Ints u[kHalves][kPerLine];
-        for (std::size_t h = 0; h < kHalves; h++) {
-          const Ints raw = load_half_line(codes + 64 * line + 32 * h);
-          if constexpr (kPerLine == 2) {
-            u[h][0] = _mm256_and_si256(raw, _mm256_set1_epi8(15));
-            u[h][1] = _mm256_and_si256(_mm256_srli_epi16(raw, 4), _mm256_set1_epi8(15));
-          } else {
-            u[h][0] = _mm256_xor_si256(raw, _mm256_set1_epi8(-128));
-          }
-        }
-        for (std::size_t r = 0; r < R; r++)
-          for (std::size_t i = 0; i < kPerLine; i++) {
-            const Ints four = word(x[r], kPerLine * line + i);
-            for (std::size_t h = 0; h < kHalves; h++) dots[h][r] = dot_word<kLayout>(dots[h][r], u[h][i], four);
-          }
-      }
-      for (std::size_t h = 0; h < kHalves; h++) {
-        const Floats scale = factors.scale(head, h);
-        Floats low = _mm256_setzero_ps();
-        if constexpr (GroupFactors<kLayout>::kLow) low = factors.low(head, h, scale);
-        for (std::size_t r = 0; r < R; r++) sums[h][r] = add_group<kLayout>(sums[h][r], dots[h][r], scale, low, x[r]);
-      }
+#pragma GCC unroll 1  // four times the code would not fit the cache of decoded instructions
+    for (std::size_t s = 0; s < count; s++, x += a.rows) {
+      prefetch_quarter<kLayout>(block, s);
+      for (std::size_t h = 0; h < kHalves; h++)
+        add_half_group<kLayout, R>(block + s * kShape.group_head, block + kShape.block_head() + s * kShape.group_codes, h, factors, x,
+                                   sums[h]);
     }
   }
   for (std::size_t h = 0; h < kHalves; h++)
-    for (std::size_t r = 0; r < R; r++) store_outputs(a, strip_index, h, row + r, sums[h][r]);
+    for (std::size_t r = 0; r < R; r++) store_outputs(a, strip, h, row + r, sums[h][r]);
+}
+
+template <Layout kLayout, std::size_t... R>
+void pass(const MatmulArgs& a, std::size_t strip, std::size_t row, std::size_t rows, std::index_sequence<R...>) {
+  using Run = void (*)(const MatmulArgs&, std::size_t, std::size_t);
+  static constexpr Run kRun[] = {strip_times_rows<kLayout, R + 1>...};
+  kRun[rows - 1](a, strip, row);
 }
 
 // ---- many rows
@@ -243,10 +266,12 @@ void many_rows(const MatmulArgs& a, std::size_t strip, std::size_t row, std::siz
 template <Layout kLayout>
 void group_matmul(const MatmulArgs& a) {
   if (a.rows <= kFewRows) {
-    for (std::size_t s = 0; s < a.strips; s++) {
-      if (a.rows == 1) strip_times_rows<kLayout, 1>(a, s, 0);
-      if (a.rows == 2) strip_times_rows<kLayout, 2>(a, s, 0);
-    }
+    const std::size_t passes = (a.rows + kPassRows - 1) / kPassRows;
+    for (std::size_t s = 0; s < a.strips; s++)
+      for (std::size_t p = 0; p < passes; p++) {
+        const std::size_t first = a.rows * p / passes, last = a.rows * (p + 1) / passes;
+        pass<kLayout>(a, s, first, last - first, std::make_index_sequence<kPassRows>());
+      }
     return;
   }
   for (std::size_t row = 0; row < a.rows; row += kRowBlock)
