@@ -2,7 +2,7 @@
 
 # Sums must come out the same however a function is inlined: the compiler may not fuse or reorder floating-point operations.
 add_library(leafcutter_flags INTERFACE)
-target_compile_options(leafcutter_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-restrict -ffp-contract=off)
+target_compile_options(leafcutter_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -ffp-contract=off)
 target_include_directories(leafcutter_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 target_link_libraries(leafcutter_flags INTERFACE)
 if(LEAFCUTTER_SANITIZE)
@@ -20,7 +20,7 @@ function(leafcutter_isa_flags)
     if(source MATCHES "_avx2\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
     elseif(source MATCHES "_avx512\\.cpp$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-mf16c;-Wno-maybe-uninitialized;-Wno-uninitialized")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-mf16c;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;-Wno-uninitialized")
     endif()
   endforeach()
 endfunction()
