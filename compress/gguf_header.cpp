@@ -170,6 +170,18 @@ class Parser {
   std::uint64_t at_ = 0;
 };
 
+void refuse_overlap(const Parser& parser, const std::vector<GgufTensor>& tensors) {
+  std::vector<const GgufTensor*> by_offset;
+  for (const GgufTensor& tensor : tensors) by_offset.push_back(&tensor);
+  std::sort(by_offset.begin(), by_offset.end(), [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
+  for (std::size_t i = 1; i < by_offset.size(); i++)
+    if (by_offset[i]->offset < by_offset[i - 1]->offset + by_offset[i - 1]->bytes) {
+      // Two that begin together: name them in the order of the file.
+      const GgufTensor *first = std::min(by_offset[i - 1], by_offset[i]), *second = std::max(by_offset[i - 1], by_offset[i]);
+      parser.refuse("tensor " + printable_text(second->name, 128), "overlaps tensor " + printable_text(first->name, 128));
+    }
+}
+
 }  // namespace
 
 std::optional<GgufHeader> GgufHeader::parse(std::span<const std::byte> bytes, std::uint64_t file_bytes, const std::string& file) {
@@ -213,6 +225,7 @@ std::optional<GgufHeader> GgufHeader::parse(std::span<const std::byte> bytes, st
                                                                       std::to_string(file_bytes));
     tensor.offset = *begin;
   }
+  refuse_overlap(parser, header.tensors_);
   return header;
 }
 

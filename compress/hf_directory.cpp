@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::size_t kShards = 4096;
+constexpr std::size_t kIndexBytes = 8u << 20;
 
 bool is_file(const fs::path& path) {
   std::error_code ignored;
@@ -50,15 +51,7 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
     throw Error(ErrorKind::not_found, folder.string(), "holds no model.safetensors and no model.safetensors.index.json",
                 "give a Hugging Face folder or a .gguf");
   }
-  constexpr std::size_t kIndexBytes = 8u << 20;
-  std::string text = content(index, kIndexBytes);
-  json root;
-  try {
-    root = json::parse(text, [&](int depth, json::parse_event_t, json&) {
-      if (depth > 4) throw Error(ErrorKind::bad_file, index.string(), "is nested deeper than 4");
-      return true;
-    });
-  } catch (const json::parse_error& e) { throw Error(ErrorKind::bad_file, index.string(), "is no JSON at byte " + std::to_string(e.byte)); }
+  const json root = parse_json_document(content(index, kIndexBytes), index.string(), kIndexBytes);
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object() || root["weight_map"].empty())
     throw Error(ErrorKind::bad_file, index.string(), "has no weight_map");
   std::set<std::string> names;

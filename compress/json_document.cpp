@@ -24,10 +24,10 @@ const json* present(const json& object, const char* field) {
 
 }  // namespace
 
-json parse_json_document(std::string_view text, const std::string& file) {
-  if (text.size() > kJsonDocumentBytes)
+json parse_json_document(std::string_view text, const std::string& file, std::size_t most_bytes) {
+  if (text.size() > most_bytes)
     throw Error(ErrorKind::bad_file, file,
-                "has " + std::to_string(text.size()) + " bytes; at most " + std::to_string(kJsonDocumentBytes) + " are read");
+                "has " + std::to_string(text.size()) + " bytes; at most " + std::to_string(most_bytes) + " are read");
   const auto watch = [&](int depth, json::parse_event_t, json&) {
     if (depth > kJsonDocumentDepth) throw Error(ErrorKind::bad_file, file, "is nested deeper than " + std::to_string(kJsonDocumentDepth));
     return true;
@@ -36,7 +36,9 @@ json parse_json_document(std::string_view text, const std::string& file) {
     json root = json::parse(text.begin(), text.end(), watch);
     if (!root.is_object()) throw Error(ErrorKind::bad_file, file, "holds no JSON object");
     return root;
-  } catch (const json::parse_error& e) { throw Error(ErrorKind::bad_file, file, "is no JSON at byte " + std::to_string(e.byte)); }
+  } catch (const json::parse_error& e) {
+    throw Error(ErrorKind::bad_file, file, "is no JSON at byte " + std::to_string(e.byte));
+  } catch (const json::out_of_range&) { throw Error(ErrorKind::bad_file, file, "holds a number past the range of doubles"); }
 }
 
 std::uint64_t json_number(const json& object, const char* field, std::uint64_t fallback, const std::string& file) {

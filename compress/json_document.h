@@ -12,7 +12,7 @@ constexpr std::size_t kJsonDocumentBytes = 1u << 20;
 constexpr int kJsonDocumentDepth = 32;
 
 // Throws Error(bad_file) naming `file` and the byte. A key that comes twice keeps its last value, as Python's reader does.
-nlohmann::json parse_json_document(std::string_view text, const std::string& file);
+nlohmann::json parse_json_document(std::string_view text, const std::string& file, std::size_t most_bytes = kJsonDocumentBytes);
 
 // Fields of an object; a field that is null counts as absent. Throw Error(bad_file) naming file, field, what was found.
 std::uint64_t json_number(const nlohmann::json& object, const char* field, std::uint64_t fallback, const std::string& file);  // whole, >= 0

@@ -45,7 +45,9 @@ json parse_json(std::span<const std::byte> header, const std::string& file) {
     json root = json::parse(text, text + header.size(), watch);
     if (!root.is_object()) refuse(file, "", "the header is no JSON object");
     return root;
-  } catch (const json::parse_error& e) { refuse(file, "", "the header is no JSON at byte " + std::to_string(e.byte)); }
+  } catch (const json::parse_error& e) {
+    refuse(file, "", "the header is no JSON at byte " + std::to_string(e.byte));
+  } catch (const json::out_of_range&) { refuse(file, "", "the header holds a number past the range of doubles"); }
 }
 
 std::uint64_t whole_number(const json& value, const std::string& file, const std::string& tensor, const char* field) {

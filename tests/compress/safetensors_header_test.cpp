@@ -34,17 +34,21 @@ const BadHeader kBad[] = {
     {"shape that overflows", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}})", 4, "larger than any file"},
     {"wrong size", R"({"a":{"dtype":"F16","shape":[4],"data_offsets":[0,4]}})", 4, "needs 8 bytes, the file gives 4"},
     {"unknown dtype", R"({"a":{"dtype":"F3","shape":[4],"data_offsets":[0,4]}})", 4, "dtype F3"},
-    {"twice the same name", R"({"a":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},"a":{"dtype":"I8","shape":[2],"data_offsets":[2,4]}})", 4, "named twice"},
-    {"overlap", R"({"a":{"dtype":"I8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"I8","shape":[2],"data_offsets":[2,4]}})", 4, "overlap"},
+    {"twice the same name", R"({"a":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},"a":{"dtype":"I8","shape":[2],"data_offsets":[2,4]}})",
+     4, "named twice"},
+    {"overlap", R"({"a":{"dtype":"I8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"I8","shape":[2],"data_offsets":[2,4]}})", 4,
+     "overlap"},
     {"hole", R"({"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"I8","shape":[2],"data_offsets":[2,4]}})", 4, "hole"},
     {"bytes left over", R"({"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}})", 4, "belong to no tensor"},
+    {"a number past all doubles", R"({"a":{"dtype":"I8","shape":[1e999],"data_offsets":[0,4]}})", 4, "past the range"},
     {"missing field", R"({"a":{"dtype":"I8","shape":[4]}})", 4, "has no data_offsets"},
 };
 
 }  // namespace
 
 TEST_CASE("a good header gives its tensors in file order, with offsets from the start of the file") {
-  const std::string header = R"({"__metadata__":{"format":"pt"},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]},"a":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]}})";
+  const std::string header =
+      R"({"__metadata__":{"format":"pt"},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]},"a":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]}})";
   const auto entries = parse(header, 11);
   REQUIRE(entries.size() == 2);
   CHECK(entries[0].name == "a");
