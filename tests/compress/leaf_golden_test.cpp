@@ -15,7 +15,7 @@ using namespace leafcutter::compress::test;
 
 namespace {
 
-const std::filesystem::path kGolden = std::filesystem::path(__FILE__).parent_path() / "golden" / "v1.leaf";
+const std::filesystem::path kGolden = std::filesystem::path(LEAFCUTTER_SOURCE_DIR) / "tests" / "compress" / "golden" / "v1.leaf";
 
 ModelDescription golden_model() {
   ModelDescription m = small_llama();
