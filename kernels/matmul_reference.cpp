@@ -38,7 +38,7 @@ double group_weight(const GroupShape& shape, const std::byte* strip, std::size_t
     scale = float_from_half(load<std::uint16_t>(head + 2 * r));
     if (shape.minima) minimum = float_from_half(load<std::uint16_t>(head + 32 + 2 * r));
   }
-  if (!shape.row_floats) return scale * (code - shape.zero) + minimum;
+  if (!shape.row_floats) return shape.minima ? scale * code + minimum : scale * (code - shape.zero);
   const double d = load<float>(strip + 4 * r);
   return shape.minima ? d * scale * code - load<float>(strip + 64 + 4 * r) * minimum : d * scale * (code - shape.zero);
 }

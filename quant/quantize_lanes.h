@@ -2,10 +2,14 @@
 //
 // q8 and q8row: symmetric, the largest value of a group (row) becomes +-127. q4: scale and minimum of each group of 32 by a search: the range is narrowed or widened in steps around its middle, each
 // try refitted by least squares for its codes; then scales and minima are rounded to u8 under the row's D and M, with the neighbours of the rounded scale tried too.
-// Measured: docs/quantization.md.
+// Measured: tests/quant/q4_error_test.cpp.
+//
+// Rows are quantized at a power of two near 1, so that squares of large and small weights neither overflow nor vanish; a row that is so small that
+// its factors would be no normal floats is stored as zeros.
 #pragma once
 
 #include <algorithm>
+#include <cfloat>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -38,19 +42,38 @@ inline Floats clipped(Floats v, float low, float high) {
 inline Floats reciprocal_or_zero(Floats v) { return v > 0 ? 1 / (v > 0 ? v : splat(1)) : splat(0); }
 inline Ints whole(Floats v) { return __builtin_convertvector(v, Ints); }
 
-// The strip turned: x[i] holds k = i of the 16 rows; padded with zeros to whole groups.
+// The row's factors times its codes must be normal numbers: 255 and 127 are the largest scale and code.
+constexpr float kSmallestTop = 255.0f * 127.0f * FLT_MIN;
+
+// The strip turned: x[i] holds k = i of the 16 rows, each divided by its unit, a power of two; padded with zeros to whole groups.
 class TurnedStrip {
  public:
   TurnedStrip(const float* rows, std::size_t k) : groups_((k + kGroupWidth - 1) / kGroupWidth), values_(groups_ * kGroupWidth) {
+    Floats top = splat(0);
     for (std::size_t r = 0; r < kStripRows; r++)
       for (std::size_t i = 0; i < k; i++) values_[i][r] = rows[r * k + i];
+    for (const Floats& v : values_) top = larger(top, magnitude(v));
+    // The exponent of the largest value; 2^126 at most, so that the inverse is a normal number too.
+    constexpr int kExponent = 0x7f800000, kMost = 253 << 23;
+    Ints bits;
+    std::memcpy(&bits, &top, sizeof bits);
+    bits &= kExponent;
+    bits = bits > kMost ? kMost - Ints{} : bits;
+    const Ints inverse_bits = (254 << 23) - bits;
+    Floats inverse;
+    std::memcpy(&unit_, &bits, sizeof bits);
+    std::memcpy(&inverse, &inverse_bits, sizeof bits);
+    inverse = top >= kSmallestTop ? inverse : splat(0);
+    for (Floats& v : values_) v *= inverse;
   }
   std::size_t groups() const { return groups_; }
   const Floats* group(std::size_t g) const { return values_.data() + g * kGroupWidth; }
+  Floats unit() const { return unit_; }
 
  private:
   std::size_t groups_;
   std::vector<Floats> values_;
+  Floats unit_;
 };
 
 inline void put_floats(std::byte* to, Floats v) { std::memcpy(to, &v, sizeof v); }
@@ -95,7 +118,7 @@ void quantize_q8(const float* rows, std::size_t k, std::byte* out) {
     largest = larger(largest, scales[g]);
   }
   const Floats d = largest / 255, inverse_d = reciprocal_or_zero(d);
-  put_floats(out, d);
+  put_floats(out, d * strip.unit());
   for (std::size_t g = 0; g < strip.groups(); g++) {
     const GroupPlace place(out, kShape, g);
     // Rounded up: nothing is cut off at 127. Half a unit more than rounding to nearest, less a hair for exact multiples.
@@ -112,7 +135,7 @@ void quantize_q8row(const float* rows, std::size_t k, std::byte* out) {
   Floats top = splat(0);
   for (std::size_t i = 0; i < strip.groups() * kGroupWidth; i++) top = larger(top, magnitude(strip.group(0)[i]));
   const Floats d = top / 127;
-  put_floats(out, d);
+  put_floats(out, d * strip.unit());
   for (std::size_t g = 0; g < strip.groups(); g++) put_codes8(GroupPlace(out, kShape, g).codes, strip.group(g), reciprocal_or_zero(d));
 }
 
@@ -185,8 +208,8 @@ void quantize_q4(const float* rows, std::size_t k, std::byte* out) {
   }
   const Floats d = largest.scale / 255, m = largest.minimum / 255;
   const Floats inverse_d = reciprocal_or_zero(d), inverse_m = reciprocal_or_zero(m);
-  put_floats(out, d);
-  put_floats(out + 64, m);
+  put_floats(out, d * strip.unit());
+  put_floats(out + 64, m * strip.unit());
   for (std::size_t g = 0; g < strip.groups(); g++) {
     const Floats* x = strip.group(g);
     const Floats nearest = clipped(rounded(clipped(found[g].scale * inverse_d, 0, 255)), 0, 255);
