@@ -1,0 +1,178 @@
+#include "runtime/sampler.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include "base/error.h"
+
+using namespace leafcutter;
+using namespace leafcutter::runtime;
+
+namespace {
+
+const std::vector<float> kLogits = {1.0f, 3.0f, 2.5f, -1.0f, 0.0f, 2.9f, -8.0f, 1.5f};
+
+SamplingOptions all_open() {
+  SamplingOptions o;
+  o.temperature = 1;
+  o.top_k = 0;
+  o.top_p = 1;
+  o.min_p = 0;
+  return o;
+}
+
+// What the options say, from their definitions: probabilities of every id.
+std::vector<double> expected(std::vector<float> logits, const SamplingOptions& o, std::span<const std::uint32_t> history,
+                             std::uint32_t limit) {
+  logits.resize(std::min<std::size_t>(logits.size(), limit));
+  const std::size_t window = o.repetition_window == 0 ? history.size() : std::min<std::size_t>(history.size(), o.repetition_window);
+  std::vector<bool> seen(logits.size());
+  for (const std::uint32_t id : history.last(window))
+    if (id < logits.size()) seen[id] = true;
+  for (std::size_t i = 0; i < logits.size(); i++)
+    if (seen[i]) logits[i] = logits[i] > 0 ? logits[i] / o.repetition_penalty : logits[i] * o.repetition_penalty;
+  std::vector<std::size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
+  if (o.top_k > 0) order.resize(std::min<std::size_t>(order.size(), o.top_k));
+  const auto probabilities = [&](double temperature) {
+    std::vector<double> p;
+    double sum = 0;
+    for (const std::size_t i : order) sum += p.emplace_back(std::exp((logits[i] - logits[order[0]]) / temperature));
+    for (double& v : p) v /= sum;
+    return p;
+  };
+  if (o.top_p < 1) {
+    const std::vector<double> p = probabilities(1);
+    double sum = 0;
+    std::size_t kept = 0;
+    while (kept < p.size() && sum < o.top_p) sum += p[kept++];
+    order.resize(std::max<std::size_t>(kept, 1));
+  }
+  if (o.min_p > 0) {
+    const std::vector<double> p = probabilities(1);
+    std::size_t kept = 1;
+    while (kept < p.size() && p[kept] >= o.min_p * p[0]) kept++;
+    order.resize(kept);
+  }
+  const std::vector<double> p = probabilities(o.temperature);
+  std::vector<double> all(logits.size());
+  for (std::size_t i = 0; i < order.size(); i++) all[order[i]] = p[i];
+  return all;
+}
+
+void check_distribution(const SamplingOptions& options, std::span<const std::uint32_t> history = {}, std::uint32_t limit = ~0u) {
+  constexpr int kDraws = 20'000;
+  Sampler sampler(options);
+  std::vector<int> counts(kLogits.size());
+  for (int i = 0; i < kDraws; i++) counts.at(sampler.sample(kLogits, history, limit))++;
+  std::vector<double> p = expected(kLogits, options, history, limit);
+  p.resize(kLogits.size());
+  for (std::size_t i = 0; i < p.size(); i++) {
+    CAPTURE(i);
+    if (p[i] == 0) CHECK(counts[i] == 0);
+    const double deviation = std::sqrt(kDraws * p[i] * (1 - p[i]));
+    CHECK(std::abs(counts[i] - kDraws * p[i]) <= 5 * deviation + 1e-9);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("draws follow the definitions of temperature, top-k, top-p, min-p and the penalty, alone and together") {
+  const std::vector<std::uint32_t> history = {1, 3, 3, 5, 6};
+  check_distribution(all_open());
+  for (const float temperature : {0.3f, 2.0f}) {
+    SamplingOptions o = all_open();
+    o.temperature = temperature;
+    check_distribution(o);
+  }
+  for (const std::uint32_t k : {1u, 3u, 100u}) {
+    SamplingOptions o = all_open();
+    o.top_k = k;
+    check_distribution(o);
+  }
+  for (const float p : {0.2f, 0.7f, 0.97f}) {
+    SamplingOptions o = all_open();
+    o.top_p = p;
+    check_distribution(o);
+  }
+  for (const float p : {0.1f, 0.6f}) {
+    SamplingOptions o = all_open();
+    o.min_p = p;
+    check_distribution(o);
+  }
+  for (const std::uint32_t window : {0u, 2u}) {
+    SamplingOptions o = all_open();
+    o.repetition_penalty = 1.7f;
+    o.repetition_window = window;
+    check_distribution(o, history);
+  }
+  SamplingOptions o = all_open();
+  o.temperature = 0.8f;
+  o.top_k = 5;
+  o.top_p = 0.9f;
+  o.min_p = 0.2f;
+  o.repetition_penalty = 1.3f;
+  check_distribution(o, history);
+  check_distribution(all_open(), {}, 3);
+}
+
+TEST_CASE("temperature 0 takes the largest logit, of equal ones the first, whatever else is set") {
+  SamplingOptions o;
+  o.temperature = 0;
+  o.repetition_penalty = 5;
+  Sampler sampler(o);
+  const std::vector<float> logits = {0, 7, 2, 7};
+  const std::vector<std::uint32_t> history = {1, 1};
+  CHECK(sampler.sample(logits, history, 4) == 1);
+  CHECK(sampler.sample(logits, history, 1) == 0);
+}
+
+TEST_CASE("the same seed draws the same ids, another seed others") {
+  const auto draw = [](std::uint64_t seed) {
+    SamplingOptions o = all_open();
+    o.seed = seed;
+    Sampler sampler(o);
+    std::vector<std::uint32_t> ids;
+    for (int i = 0; i < 64; i++) ids.push_back(sampler.sample(kLogits, {}, ~0u));
+    return ids;
+  };
+  CHECK(draw(5) == draw(5));
+  CHECK(draw(5) != draw(6));
+  CHECK(draw(0) != draw(1));
+}
+
+TEST_CASE("logits that are no numbers never lead past the vocabulary") {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  for (const float temperature : {0.0f, 1.0f})
+    for (const std::vector<float>& logits :
+         {std::vector<float>{nan, nan, nan}, {nan, 1, 2}, {1, nan, 2}, {inf, 1, 2}, {-inf, -inf, -inf}, {-inf, 0, -inf}, {inf, inf, nan}}) {
+      SamplingOptions o = all_open();
+      o.temperature = temperature;
+      Sampler sampler(o);
+      for (int i = 0; i < 50; i++) CHECK(sampler.sample(logits, {}, 3) < 3);
+    }
+  SamplingOptions o = all_open();
+  Sampler sampler(o);
+  for (int i = 0; i < 50; i++) CHECK(sampler.sample(std::vector<float>{-inf, 0, -inf}, {}, 3) == 1);
+}
+
+TEST_CASE("options out of range are refused by their flag") {
+  const auto refused = [](auto&& change, const char* flag) {
+    SamplingOptions o;
+    change(o);
+    CHECK_THROWS_WITH_AS(validate(o), doctest::Contains(flag), Error);
+  };
+  refused([](SamplingOptions& o) { o.temperature = -1; }, "--temp");
+  refused([](SamplingOptions& o) { o.temperature = std::numeric_limits<float>::quiet_NaN(); }, "--temp");
+  refused([](SamplingOptions& o) { o.top_p = 0; }, "--top-p");
+  refused([](SamplingOptions& o) { o.top_p = 1.5f; }, "--top-p");
+  refused([](SamplingOptions& o) { o.min_p = 1; }, "--min-p");
+  refused([](SamplingOptions& o) { o.repetition_penalty = 0; }, "--repeat-penalty");
+  CHECK_NOTHROW(validate(SamplingOptions{}));
+}
