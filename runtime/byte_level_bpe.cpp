@@ -1,0 +1,150 @@
+#include "runtime/byte_level_bpe.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "runtime/byte_level.h"
+#include "runtime/merge_table.h"
+#include "runtime/text_splitter.h"
+#include "runtime/token_table.h"
+#include "runtime/utf8.h"
+
+namespace leafcutter::runtime {
+namespace {
+
+using compress::TokenizerData;
+using compress::TokenKind;
+
+constexpr std::uint32_t kNone = ~0u;
+
+TokenTable table_of(const TokenizerData& data, TokenKinds kinds) {
+  std::size_t bytes = 0;
+  for (const std::string& token : data.tokens) bytes += token.size();
+  TokenTable table(data.tokens.size(), bytes);
+  for (std::size_t id = 0; id < data.tokens.size(); id++) {
+    const auto raw = stands_apart(kinds[id]) ? std::nullopt : bytes_of_spelling(data.tokens[id]);
+    table.add(raw ? *raw : data.tokens[id]);
+  }
+  table.index();
+  return table;
+}
+
+class ByteLevelBpe : public TextCodec {
+ public:
+  ByteLevelBpe(const TokenizerData& data, TokenKinds kinds, const std::string& file)
+      : table_(table_of(data, kinds)),
+        merges_(data.merges),
+        splitter_(data.splits, file),
+        kinds_(kinds),
+        add_prefix_space_(data.add_prefix_space),
+        ignore_merges_(data.ignore_merges) {
+    for (int byte = 0; byte < 256; byte++) {
+      const char text = static_cast<char>(byte);
+      byte_ids_[static_cast<std::size_t>(byte)] = table_.find({&text, 1}).value_or(data.unknown_id.value_or(kNone));
+    }
+    for (std::uint32_t id = 0; id < kinds.size(); id++)
+      if (stands_apart(kinds[id]) && !table_.text(id).empty()) apart_.push_back(id);
+    // The longest first, so that the first that fits is the longest.
+    std::sort(apart_.begin(), apart_.end(), [&](std::uint32_t a, std::uint32_t b) {
+      const auto x = table_.text(a), y = table_.text(b);
+      return x.size() != y.size() ? x.size() > y.size() : a < b;
+    });
+    for (const std::uint32_t id : apart_) first_bytes_[static_cast<std::uint8_t>(table_.text(id)[0])] = true;
+  }
+
+  std::vector<std::uint32_t> encode(std::string_view text, bool parse_special) const override {
+    std::vector<std::uint32_t> ids;
+    std::size_t begin = 0;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::uint32_t id = apart_at(text.substr(at), parse_special);
+      if (id == kNone) {
+        at++;
+        continue;
+      }
+      plain(text.substr(begin, at - begin), ids);
+      ids.push_back(id);
+      at += table_.text(id).size();
+      begin = at;
+    }
+    plain(text.substr(begin), ids);
+    return ids;
+  }
+
+  std::string bytes_of(std::uint32_t id) const override { return std::string(table_.text(id)); }
+
+  std::optional<std::uint32_t> id_of(std::string_view token) const override {
+    if (const auto id = table_.find(token); id && stands_apart(kinds_[*id])) return id;
+    const auto raw = bytes_of_spelling(token);
+    return table_.find(raw ? std::string_view(*raw) : token);
+  }
+
+  std::size_t memory_bytes() const override {
+    return sizeof *this + table_.memory_bytes() + merges_.memory_bytes() + apart_.capacity() * sizeof(std::uint32_t);
+  }
+
+ private:
+  // The token that stands apart and begins here; kNone when there is none.
+  std::uint32_t apart_at(std::string_view text, bool parse_special) const {
+    if (!first_bytes_[static_cast<std::uint8_t>(text[0])]) return kNone;
+    for (const std::uint32_t id : apart_)
+      if ((parse_special || kinds_[id] == TokenKind::user_defined) && text.starts_with(table_.text(id))) return id;
+    return kNone;
+  }
+
+  void piece(std::string_view bytes, std::vector<std::uint32_t>& out) const {
+    if (ignore_merges_)
+      if (const auto whole = table_.find(bytes); whole && !stands_apart(kinds_[*whole])) return out.push_back(*whole);
+    std::vector<std::uint32_t> ids;
+    ids.reserve(bytes.size());
+    for (const char c : bytes) {
+      const std::uint32_t id = byte_ids_[static_cast<std::uint8_t>(c)];
+      if (id == kNone)
+        throw Error(ErrorKind::unsupported, "tokenizer",
+                    "no token for byte " + std::to_string(static_cast<std::uint8_t>(c)) + " and none for the unknown");
+      ids.push_back(id);
+    }
+    merges_.merge(ids);
+    out.insert(out.end(), ids.begin(), ids.end());
+  }
+
+  // Text without tokens that stand apart. Well-formed runs go through the expressions; broken bytes are pieces of their own.
+  void plain(std::string_view text, std::vector<std::uint32_t>& out) const {
+    std::string spaced;
+    if (add_prefix_space_ && !text.empty() && text[0] != ' ') text = spaced = " " + std::string(text);
+    std::size_t begin = 0, at = 0;
+    const auto run = [&](std::size_t end) {
+      for (const std::string_view part : splitter_.split(text.substr(begin, end - begin))) piece(part, out);
+    };
+    while (at < text.size()) {
+      const Utf8Step step = next_character(text.substr(at));
+      if (step.kind != Utf8Step::Kind::whole) {
+        run(at);
+        piece(text.substr(at, step.bytes), out);
+        begin = at + step.bytes;
+      }
+      at += step.bytes;
+    }
+    run(text.size());
+  }
+
+  TokenTable table_;
+  MergeTable merges_;
+  TextSplitter splitter_;
+  TokenKinds kinds_;
+  std::array<std::uint32_t, 256> byte_ids_{};
+  std::vector<std::uint32_t> apart_;
+  std::array<bool, 256> first_bytes_{};
+  const bool add_prefix_space_, ignore_merges_;
+};
+
+}  // namespace
+
+std::unique_ptr<TextCodec> make_byte_level_bpe(const TokenizerData& data, TokenKinds kinds, const std::string& file) {
+  for (const compress::Merge& merge : data.merges)
+    if (std::max({merge.left, merge.right, merge.result}) >= data.tokens.size())
+      throw Error(ErrorKind::bad_file, file + ", tokenizer", "a merge names a token past the vocabulary");
+  return std::make_unique<ByteLevelBpe>(data, kinds, file);
+}
+
+}  // namespace leafcutter::runtime
