@@ -60,6 +60,19 @@ double read_rate(const std::shared_ptr<File>& file, std::uint64_t total, std::si
   return static_cast<double>(total / kRead * kRead) / seconds_since(start) / 1e9;
 }
 
+// The median of some reads of 32 KiB, spread over the file.
+double small_read_seconds(File& file, std::uint64_t total, const PageBuffer& buffer) {
+  constexpr std::size_t kReads = 33, kBytes = std::size_t{32} << 10;
+  std::vector<double> seconds;
+  for (std::uint64_t i = 0; i < kReads; i++) {
+    const auto start = Clock::now();
+    read_exactly(file, (total - kBytes) / kReads * i / 4096 * 4096, buffer.bytes().first(kBytes), "probe");
+    seconds.push_back(seconds_since(start));
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + kReads / 2, seconds.end());
+  return seconds[kReads / 2];
+}
+
 }  // namespace
 
 DiskProbe probe_file(const std::string& path, std::uint64_t bytes) {
@@ -71,6 +84,7 @@ DiskProbe probe_file(const std::string& path, std::uint64_t bytes) {
   std::string backend;
   probe.gb_s = read_rate(file, total, kDepth, buffer, backend);
   probe.single_gb_s = read_rate(file, std::max<std::uint64_t>(total / 4, kRead), 1, buffer, backend);
+  probe.small_read_s = small_read_seconds(*file, total, buffer);
   probe.direct = file->direct();
   probe.backend = backend.starts_with("io_uring") ? "io_uring" : "threads";
   return probe;

@@ -3,41 +3,153 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/matmul.h"
+#include "offload/chunk_sizes.h"
+
 namespace leafcutter::offload {
 namespace {
 
-// Above this many chunks' worth of work a step's parts overlap well enough to count the slowest resource alone (measured: docs/benchmarks.md).
-struct StepTime {
-  double disk = 0, memory = 0, compute = 0;
-  double seconds() const { return std::max({disk, memory, compute}); }
+using compress::ChunkEntry;
+using compress::LeafIndex;
+
+constexpr std::size_t kWarmSteps = 2, kCountedSteps = 4;
+
+// Look-up tables and vectors are no products; a tied head is the embedding.
+bool is_multiplied(compress::TensorRole role, bool tied_head) {
+  switch (compress::module_of(role)) {
+    case compress::ModuleKind::attention:
+    case compress::ModuleKind::feed_forward:
+    case compress::ModuleKind::head:
+      return true;
+    case compress::ModuleKind::embedding:
+      return tied_head && role == compress::TensorRole::embedding;
+    case compress::ModuleKind::vectors:
+      break;
+  }
+  return false;
+}
+
+struct ModuleTime {
+  double memory = 0;   // products that wait for weights
+  double compute = 0;  // products that wait for arithmetic, attention, what goes by rows
+  double seconds() const { return memory + compute; }
 };
 
-StepTime step_time(const compress::LeafIndex& index, const Plan& plan, const StepProgram& program, const HostRates& rates) {
-  double weight_bytes = 0, kv_bytes = 0, operations = 0;
-  for (const StepModule& m : program.modules) {
-    weight_bytes += static_cast<double>(index.modules.at(m.module).bytes);
-    kv_bytes += static_cast<double>(m.kv_bytes);
-    operations +=
-        static_cast<double>(m.int8_operations) + 4 * static_cast<double>(m.f32_operations);  // f32 runs at about a quarter of int8's rate
+// Every product takes the longer of moving its weights and doing its arithmetic; what lies between products is counted by bytes and by meetings of the threads.
+ModuleTime module_time(const LeafIndex& index, const StepModule& step, const HostRates& rates) {
+  const compress::ModuleEntry& module = index.modules.at(step.module);
+  ModuleTime time;
+  double products = 0;
+  for (std::uint32_t t = module.first_tensor; t < module.first_tensor + module.tensor_count; t++) {
+    const compress::TensorEntry& tensor = index.tensors[t];
+    if (!is_multiplied(tensor.role, index.model.tied_head)) continue;
+    const ProductRates rate = rates.product(tensor.layout, tensor.k);
+    const double moving = static_cast<double>(tensor.bytes) / (rate.one_row_gb_s * 1e9);
+    const double doing = 2.0 * static_cast<double>(tensor.rows) * static_cast<double>(tensor.k) * static_cast<double>(step.rows) /
+                         (rate.many_rows_gop_s * 1e9);
+    (moving >= doing ? time.memory : time.compute) += std::max(moving, doing);
+    products++;
   }
-  StepTime time;
-  time.disk = static_cast<double>(plan.streamed_bytes) / (rates.disk_gb_s * 1e9);
-  time.memory = (weight_bytes + kv_bytes) / (rates.memory_gb_s * 1e9);
-  time.compute = operations / (rates.int8_gop_s * 1e9);
+  time.compute += static_cast<double>(step.attention_operations) / (rates.attention_gop_s * 1e9);
+  time.memory += static_cast<double>(step.kv_bytes + step.row_bytes) / (rates.memory_gb_s * 1e9);
+  time.compute += products * rates.meeting_s;
   return time;
+}
+
+struct Work {
+  std::vector<SimulatedChunk> visits;
+  double memory = 0, compute = 0;
+};
+
+Work work_of(const LeafIndex& index, const Plan& plan, const StepProgram& program, const HostRates& rates) {
+  Work work;
+  for (const StepModule& step : program.modules) {
+    const compress::ModuleEntry& module = index.modules.at(step.module);
+    const ModuleTime time = module_time(index, step, rates);
+    work.memory += time.memory;
+    work.compute += time.compute;
+    for (std::uint32_t c = module.first_chunk; c < module.first_chunk + module.chunk_count; c++) {
+      const ChunkEntry& chunk = index.chunks[c];
+      SimulatedChunk visit;
+      visit.streamed = !plan.resident.at(c);
+      visit.slot_bytes = slot_bytes(chunk);
+      visit.read_bytes = stored_pages(chunk);
+      visit.check_seconds = static_cast<double>(chunk.raw_bytes) / (rates.check_gb_s * 1e9);
+      if (chunk.codec != compress::Codec::none)
+        visit.check_seconds += static_cast<double>(chunk.raw_bytes) / (rates.decode_gb_s * 1e9) +
+                               static_cast<double>(chunk.stored_bytes) / (rates.check_gb_s * 1e9);
+      visit.compute_seconds = time.seconds() * static_cast<double>(chunk.raw_bytes) / static_cast<double>(module.bytes);
+      work.visits.push_back(visit);
+    }
+  }
+  return work;
+}
+
+bool any_coded(const LeafIndex& index, const Plan& plan) {
+  return std::any_of(plan.streamed.begin(), plan.streamed.end(),
+                     [&](std::uint32_t c) { return index.chunks[c].codec != compress::Codec::none; });
+}
+
+StepPrediction predict_step(const Work& work, const StepSimulation& step, bool steady) {
+  StepPrediction prediction{step.seconds, step.disk_seconds, step.check_seconds, step.compute_seconds, step.wait_seconds, ""};
+  const double most = std::max({step.disk_seconds, step.check_seconds, step.compute_seconds});
+  if (most == step.disk_seconds && (steady || step.wait_seconds > 0))
+    prediction.limit = "disk";
+  else if (most == step.check_seconds)
+    prediction.limit = "check";
+  else
+    prediction.limit = work.memory >= work.compute ? "memory" : "compute";
+  return prediction;
 }
 
 }  // namespace
 
-Prediction predict(const compress::LeafIndex& index, const Plan& plan, const StepProgram& decode, const StepProgram& prefill,
-                   std::uint64_t prompt_rows, const HostRates& rates) {
-  const StepTime one = step_time(index, plan, decode, rates);
-  const StepTime block = step_time(index, plan, prefill, rates);
-  const double blocks = prefill.rows > 0 ? std::ceil(static_cast<double>(prompt_rows) / static_cast<double>(prefill.rows)) : 0;
+ProductRates HostRates::product(kernels::Layout layout, std::uint64_t k) const {
+  ProductRates slowest{layout, k, 1e9, 1e9};
+  for (const ProductRates& rate : products) {
+    if (rate.layout == layout && rate.k == k) return rate;
+    slowest.one_row_gb_s = std::min(slowest.one_row_gb_s, rate.one_row_gb_s);
+    slowest.many_rows_gop_s = std::min(slowest.many_rows_gop_s, rate.many_rows_gop_s);
+  }
+  return slowest;
+}
+
+std::vector<ProductRates> products_of(const LeafIndex& index) {
+  std::vector<ProductRates> products;
+  for (const compress::TensorEntry& tensor : index.tensors) {
+    const auto same = [&](const ProductRates& p) { return p.layout == tensor.layout && p.k == tensor.k; };
+    if (is_multiplied(tensor.role, index.model.tied_head) && std::none_of(products.begin(), products.end(), same))
+      products.push_back({tensor.layout, tensor.k, 0, 0});
+  }
+  return products;
+}
+
+Prediction predict(const LeafIndex& index, const Plan& plan, const StepProgram& decode, const StepProgram& prefill,
+                   std::uint64_t prompt_rows, const HostRates& rates, std::size_t reads_in_flight) {
+  SimulationRates simulation;
+  simulation.disk_bytes_per_s = rates.disk_gb_s * 1e9;
+  simulation.read_latency_s = rates.read_latency_s;
+  simulation.reads_in_flight = reads_in_flight;
+  simulation.checkers = any_coded(index, plan) ? 2 : 1;
+  simulation.compute_beside_check = rates.compute_beside_check;
+  simulation.check_beside_compute = rates.check_beside_compute;
+
+  const Work one = work_of(index, plan, decode, rates), block = work_of(index, plan, prefill, rates);
   Prediction prediction;
-  prediction.tokens_per_s = 1 / std::max(one.seconds(), 1e-9);
-  prediction.first_token_s = static_cast<double>(plan.resident_bytes) / (rates.disk_gb_s * 1e9) + blocks * block.seconds();
-  prediction.limit = one.disk >= one.memory && one.disk >= one.compute ? "disk" : one.memory >= one.compute ? "memory" : "compute";
+  prediction.decode = predict_step(one, simulate_steps(one.visits, plan.ring_bytes, simulation, kWarmSteps, kCountedSteps), true);
+  prediction.decode.seconds += rates.lookup_s;
+  const std::uint64_t blocks = prefill.rows > 0 ? (prompt_rows + prefill.rows - 1) / prefill.rows : 0;
+  if (blocks > 0) {
+    const StepSimulation all = simulate_steps(block.visits, plan.ring_bytes, simulation, 0, blocks);
+    const double n = static_cast<double>(blocks);
+    prediction.prefill = predict_step(
+        block, {all.seconds * n, all.disk_seconds * n, all.check_seconds * n, all.compute_seconds * n, all.wait_seconds * n}, false);
+    // A tile of the embedding for each row; rows of a block are looked up by all threads at once.
+    prediction.prefill.seconds += rates.lookup_s * static_cast<double>(prompt_rows) / 2;
+  }
+  prediction.load_seconds = static_cast<double>(plan.resident_bytes) / (rates.disk_gb_s * 1e9);
+  prediction.tokens_per_s = 1 / std::max(prediction.decode.seconds, 1e-9);
+  prediction.first_token_s = prediction.load_seconds + prediction.prefill.seconds;
   return prediction;
 }
 

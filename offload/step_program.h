@@ -8,10 +8,11 @@
 namespace leafcutter::offload {
 
 struct StepModule {
-  std::uint32_t module = 0;           // index into LeafIndex::modules
-  std::uint64_t int8_operations = 0;  // multiply and add count as two, for all rows of the step
-  std::uint64_t f32_operations = 0;
-  std::uint64_t kv_bytes = 0;  // keys and values read
+  std::uint32_t module = 0;                // index into LeafIndex::modules
+  std::uint64_t rows = 0;                  // that go through its products
+  std::uint64_t attention_operations = 0;  // multiply and add count as two, for all rows
+  std::uint64_t kv_bytes = 0;              // keys and values read
+  std::uint64_t row_bytes = 0;             // moved by what works row by row: norms, activations, sums, quantizing
 };
 
 struct BufferNeed {

@@ -9,6 +9,7 @@
 #include "base/page_buffer.h"
 #include "compress/leaf_reader.h"
 #include "offload/stream_file.h"
+#include "offload/throttled_file.h"
 #include "runtime/step_runner.h"
 
 namespace leafcutter::runtime {
@@ -37,6 +38,11 @@ OpenedFile open_model(const std::string& path) {
   section = {};
   malloc_trim(0);  // what reading took is given back to the system before the plan counts what is charged
   return opened;
+}
+
+std::shared_ptr<File> opened_file(const std::string& path, const LoadOptions& options) {
+  std::shared_ptr<File> file = offload::open_for_streaming(path);
+  return options.disk_bytes_per_s ? offload::throttle(std::move(file), static_cast<double>(*options.disk_bytes_per_s)) : file;
 }
 
 PageBuffer read_vectors(File& file, const LeafIndex& index) {
@@ -70,7 +76,7 @@ class LoadedModel final : public Model {
         options_(resolved(std::move(options))),
         isa_(options_.isa.value_or(kernels::default_isa())),
         opened_(open_model(path)),
-        file_(offload::open_for_streaming(path)),
+        file_(opened_file(path, options_)),
         planned_(plan_model(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get())),
         vectors_(read_vectors(*open_file(path), opened_.index)),
         weights_(resolve_weights(opened_.index, vectors_.bytes(), isa_, path)),

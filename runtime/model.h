@@ -33,6 +33,7 @@ struct LoadOptions {
   std::optional<kernels::KvType> kv_type;  // none: f16, f32 for an f32 file
   std::optional<kernels::Isa> isa;         // none: kernels::default_isa()
   offload::PagerOptions pager;
+  std::optional<std::uint64_t> disk_bytes_per_s;                          // read no faster than this: for tests and predictions
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // loading
   std::stop_token stop;
 };

@@ -1,7 +1,5 @@
 #include "runtime/step_program_builder.h"
 
-#include "kernels/matmul.h"
-
 namespace leafcutter::runtime {
 
 using compress::ModuleKind;
@@ -18,15 +16,16 @@ offload::StepProgram step_program(const compress::LeafIndex& index, std::uint64_
     if (module_rows == 0) continue;
     offload::StepModule step;
     step.module = m;
-    for (std::uint32_t t = module.first_tensor; t < module.first_tensor + module.tensor_count; t++) {
-      const compress::TensorEntry& tensor = index.tensors[t];
-      const std::uint64_t operations = 2 * tensor.rows * tensor.k * module_rows;
-      (kernels::takes_groups(tensor.layout) ? step.int8_operations : step.f32_operations) += operations;
-    }
+    step.rows = module_rows;
+    // Norm (read, write), quantizing or copying (read), sum (two read, one written): about six times the width; activations four times theirs.
+    step.row_bytes = module_rows * 6 * index.model.dim * sizeof(float);
     if (module.kind == ModuleKind::attention) {
       const compress::LayerDescription& layer = index.model.layers[module.layer];
       step.kv_bytes = 2 * std::uint64_t{layer.kv_heads} * kernels::kv_row_bytes(kv_type, layer.head_dim) * positions;
-      step.f32_operations += 4 * std::uint64_t{layer.heads} * layer.head_dim * rows * (positions - rows / 2);
+      step.attention_operations = 4 * std::uint64_t{layer.heads} * layer.head_dim * rows * (positions - rows / 2);
+      step.row_bytes += rows * 4 * std::uint64_t{layer.heads} * layer.head_dim * sizeof(float);
+    } else if (module.kind == ModuleKind::feed_forward) {
+      step.row_bytes += rows * 4 * std::uint64_t{index.model.layers[module.layer].ff_width} * sizeof(float);
     }
     program.modules.push_back(step);
   }

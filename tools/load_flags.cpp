@@ -31,6 +31,20 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
   app.add_option("--io", flags.io, "how to read: io_uring, threads or auto")
       ->check(CLI::IsMember({"auto", "io_uring", "threads"}))
       ->capture_default_str();
+  app.add_option_function<std::string>(
+         "--link",
+         [&flags](const std::string& text) {
+           constexpr std::string_view kDisk = "disk=";
+           if (!text.starts_with(kDisk)) throw CLI::ValidationError("--link", "write disk=RATE, such as disk=500MB (bytes a second)");
+           try {
+             const SizeText rate = parse_size(text.substr(kDisk.size()), "--link");
+             if (rate.kind != SizeText::Kind::bytes || rate.bytes == 0)
+               throw CLI::ValidationError("--link", "the rate is a number of bytes a second");
+             flags.disk_rate = rate.bytes;
+           } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
+         },
+         "disk=RATE: read no faster than this, bytes a second; plan takes it for the disk's rate")
+      ->type_name("disk=RATE");
   app.add_option("--io-depth", flags.io_depth, "reads in flight (default: chosen)")->check(CLI::Range(1, 64));
 }
 
@@ -45,6 +59,7 @@ runtime::LoadOptions LoadFlags::options() const {
   if (io == "io_uring") options.pager.backend = offload::ReadBackend::io_uring;
   if (io == "threads") options.pager.backend = offload::ReadBackend::threads;
   if (io_depth > 0) options.pager.reads_in_flight = io_depth;
+  options.disk_bytes_per_s = disk_rate;
   return options;
 }
 

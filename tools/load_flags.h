@@ -17,6 +17,7 @@ struct LoadFlags {
   std::string device = "auto";
   std::string io = "auto";
   std::size_t io_depth = 0;
+  std::optional<std::uint64_t> disk_rate;  // --link disk=RATE, bytes a second
 
   // Throws Error(unsupported) for a device that this build has not.
   runtime::LoadOptions options() const;

@@ -1,15 +1,17 @@
 // leafcutter plan MODEL: what would go where, every buffer, peak, predicted speed and what limits it. The same code decides as in `run`.
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "base/size_text.h"
 #include "offload/host_memory.h"
-#include "offload/prediction.h"
-#include "runtime/model.h"
 #include "tools/command.h"
 #include "tools/console.h"
 #include "tools/conversion.h"
 #include "tools/load_flags.h"
+#include "tools/plan_estimate.h"
+#include "tools/plan_sweep.h"
 #include "tools/planned_index.h"
+#include "tools/rates_cache.h"
 #include "tools/run_report.h"
 
 namespace leafcutter::tools {
@@ -18,20 +20,51 @@ namespace {
 using nlohmann::ordered_json;
 
 struct PlanFlags {
-  std::string model, format;
-  std::uint64_t prompt_tokens = 128;
-  std::optional<SizeText> disk_rate;
+  std::string model, format, picture;
+  std::optional<std::string> sweep;
+  Wish wish;
+  bool measure = false;
   LoadFlags load;
 };
 
-std::string text_of(const PlannedIndex& model, const ordered_json& facts, const offload::Plan& plan) {
+constexpr double kLookupBytes = 32 << 10;  // read for a row of an embedding
+
+struct Planning {
+  runtime::LoadOptions options;
+  offload::HostMemory host;
+  std::uint64_t charged = 0;
+};
+
+// A budget given in bytes may be that of another machine: then this one's memory is not asked.
+Planning planning_of(const PlanFlags& flags) {
+  Planning planning{flags.load.options(), offload::host_memory(), offload::charged_bytes()};
+  if (planning.options.threads == 0) planning.options.threads = all_cores();
+  if (planning.options.memory && planning.options.memory->kind == SizeText::Kind::bytes)
+    planning.host.available = std::max(planning.host.available, planning.options.memory->bytes);
+  return planning;
+}
+
+offload::HostRates rates_of(const PlanFlags& flags, const PlannedIndex& model, const Planning& planning) {
+  RatesRequest request{planning.options.threads, model.disk_file, offload::products_of(model.index), flags.measure};
+  offload::HostRates rates = host_rates(request).rates;
+  if (flags.load.disk_rate) {
+    rates.disk_gb_s = static_cast<double>(*flags.load.disk_rate) / 1e9;
+    rates.read_latency_s = 0;
+    rates.lookup_s += kLookupBytes / (rates.disk_gb_s * 1e9);
+    rates.disk_assumed = false;
+  }
+  return rates;
+}
+
+std::string text_of(const PlannedIndex& model, const ordered_json& facts, const Estimate& now, std::uint64_t available) {
+  const offload::Plan& plan = now.planned.plan;
   std::string text = fmt::format("{}: {:.2f} M parameters, weights {}\n", model.what,
                                  static_cast<double>(compress::parameter_count(model.index.model)) / 1e6,
                                  format_bytes(facts["weight_bytes"].get<std::uint64_t>()));
   const auto row = [&](const std::string& name, std::uint64_t bytes, const std::string& remark = {}) {
     text += fmt::format("  {:28} {:>10}{}{}\n", name, format_bytes(bytes), remark.empty() ? "" : "  ", remark);
   };
-  row("budget", plan.budget);
+  row("budget", plan.budget, plan.budget > available ? "more than this machine has" : "");
   row("process and margin", plan.fixed_bytes);
   for (const offload::BufferNeed& buffer : plan.buffers) row(buffer.name, buffer.bytes);
   row("ring of streamed chunks", plan.ring_bytes);
@@ -40,14 +73,140 @@ std::string text_of(const PlannedIndex& model, const ordered_json& facts, const 
   row("streamed each step", plan.streamed_bytes, fmt::format("{} chunks", plan.streamed.size()));
   text += fmt::format("context {}, rows a step {}, KV {}\n", facts["ctx_size"].get<std::uint64_t>(),
                       facts["rows_per_step"].get<std::uint64_t>(), facts["kv_type"].get<std::string>());
-  text += fmt::format("predicted: {:.2f} tok/s, limited by {}; first token after {:.2f} s (prompt of {})\n",
-                      facts["tokens_per_s"].get<double>(), facts["limit"].get<std::string>(), facts["first_token_s"].get<double>(),
-                      facts["prompt_tokens"].get<std::uint64_t>());
+  const auto step = [&](const char* name, const offload::StepPrediction& s) {
+    text += fmt::format("  {:8} {:>9.4f} s: disk {:.4f}, check {:.4f}, compute {:.4f}, waiting {:.4f}; limited by {}\n", name, s.seconds,
+                        s.disk_seconds, s.check_seconds, s.compute_seconds, s.wait_seconds, s.limit);
+  };
+  text += fmt::format("predicted: {:.2f} tok/s, limited by {}; first token after {:.2f} s (prompt of {}, of it loading {:.2f} s)\n",
+                      now.tokens_per_s(), now.prediction.decode.limit, now.prediction.first_token_s,
+                      facts["prompt_tokens"].get<std::uint64_t>(), now.prediction.load_seconds);
+  step("a step", now.prediction.decode);
+  step("prompt", now.prediction.prefill);
+  for (const auto& hint : facts["advice"])
+    text += fmt::format("faster by {:.2f}x: {}\n", hint["gain"].get<double>(), hint["change"].get<std::string>());
   const auto& rates = facts["rates"];
-  text += fmt::format("rates of this machine: memory {:.1f} GB/s, products {:.0f} Gop/s, disk {:.2f} GB/s{}\n",
-                      rates["memory_gb_s"].get<double>(), rates["int8_gop_s"].get<double>(), rates["disk_gb_s"].get<double>(),
-                      rates["disk_assumed"].get<bool>() ? " (assumed: there is no file to measure; --disk-rate)" : "");
-  return text;
+  text += fmt::format("rates: memory {:.1f} GB/s, disk {:.2f} GB/s{}, checks {:.1f} GB/s a thread, products",
+                      rates["memory_gb_s"].get<double>(), rates["disk_gb_s"].get<double>(),
+                      rates["disk_assumed"].get<bool>() ? " (assumed: there is no file to measure; --link disk=RATE)" : "",
+                      rates["check_gb_s"].get<double>());
+  for (const auto& product : rates["products"])
+    text += fmt::format(" {} of {}: {:.1f} GB/s or {:.0f} Gop/s;", product["layout"].get<std::string>(), product["k"].get<std::uint64_t>(),
+                        product["one_row_gb_s"].get<double>(), product["many_rows_gop_s"].get<double>());
+  if (rates["disturbed"].get<bool>()) text += "; measured while others used the processors: too slow, and not kept";
+  return text + "\n";
+}
+
+// Each format has a layout of its own.
+std::string layout_name(kernels::Layout layout) {
+  for (const quant::Format& format : quant::formats())
+    if (format.layout == layout) return format.name;
+  return "?";
+}
+
+ordered_json rates_json(const offload::HostRates& rates) {
+  ordered_json products = ordered_json::array();
+  for (const offload::ProductRates& p : rates.products)
+    products.push_back(
+        {{"layout", layout_name(p.layout)}, {"k", p.k}, {"one_row_gb_s", p.one_row_gb_s}, {"many_rows_gop_s", p.many_rows_gop_s}});
+  return {{"memory_gb_s", rates.memory_gb_s},
+          {"disk_gb_s", rates.disk_gb_s},
+          {"disk_assumed", rates.disk_assumed},
+          {"read_latency_s", rates.read_latency_s},
+          {"lookup_s", rates.lookup_s},
+          {"disturbed", rates.disturbed},
+          {"check_gb_s", rates.check_gb_s},
+          {"decode_gb_s", rates.decode_gb_s},
+          {"attention_gop_s", rates.attention_gop_s},
+          {"meeting_s", rates.meeting_s},
+          {"compute_beside_check", rates.compute_beside_check},
+          {"check_beside_compute", rates.check_beside_compute},
+          {"products", products}};
+}
+
+void plan_once(const PlanFlags& flags, const CommonFlags& common) {
+  const PlannedIndex model = index_to_plan(flags.model, flags.format);
+  const Planning planning = planning_of(flags);
+  // Refused before anything is measured, where it must be.
+  runtime::LoadOptions first = planning.options;
+  first.needed_positions = flags.wish.prompt_tokens;
+  first.sequences = first.logit_rows = flags.wish.batch;
+  runtime::plan_model(model.index, first, planning.host, planning.charged, nullptr);
+  const offload::HostRates rates = rates_of(flags, model, planning);
+  const Estimate now = estimate(model.index, planning.options, flags.wish, planning.host, planning.charged, rates);
+  std::uint64_t weights = 0;
+  for (const compress::ModuleEntry& m : model.index.modules) weights += m.bytes;
+  ordered_json hints = ordered_json::array();
+  for (const Advice& hint : advice(model.index, planning.options, flags.wish, planning.host, planning.charged, rates, now))
+    hints.push_back({{"change", hint.change}, {"gain", hint.gain}});
+  ordered_json facts = {{"model", model.what},
+                        {"tokens_per_s", now.tokens_per_s()},
+                        {"first_token_s", now.prediction.first_token_s},
+                        {"limit", now.prediction.decode.limit},
+                        {"peak", {{"host", now.planned.plan.total}, {"disk", model.index.file_bytes}}},
+                        {"parameters", compress::parameter_count(model.index.model)},
+                        {"weight_bytes", weights},
+                        {"ctx_size", now.planned.ctx_size},
+                        {"rows_per_step", now.planned.rows_per_step},
+                        {"kv_type", kernels::kv_type_name(now.planned.kv_type)},
+                        {"prompt_tokens", flags.wish.prompt_tokens},
+                        {"batch", flags.wish.batch},
+                        {"load_s", now.prediction.load_seconds},
+                        {"step", step_json(now.prediction.decode)},
+                        {"prefill", step_json(now.prediction.prefill)},
+                        {"advice", hints},
+                        {"rates", rates_json(rates)}};
+  facts.update(plan_json(now.planned.plan));
+  if (common.json)
+    print_json(facts);
+  else
+    print_text(text_of(model, facts, now, offload::host_memory().available));
+}
+
+void plan_sweep(const PlanFlags& flags, const CommonFlags& common) {
+  const SweepRange range = parse_sweep(*flags.sweep);
+  // A .leaf has its formats; anything else is compared in the formats that people choose between.
+  std::vector<std::string> formats;
+  for (std::size_t at = 0; at < flags.format.size();) {
+    const std::size_t comma = std::min(flags.format.find(',', at), flags.format.size());
+    formats.push_back(flags.format.substr(at, comma - at));
+    at = comma + 1;
+  }
+  if (formats.empty()) formats = has_formats(flags.model) ? std::vector<std::string>{""} : std::vector<std::string>{"q4", "q8"};
+  Planning planning = planning_of(flags);
+  planning.host.available = std::max(planning.host.available, range.high);
+  std::vector<SweepPoint> points;
+  std::string what;
+  for (const std::string& format : formats) {
+    const PlannedIndex model = index_to_plan(flags.model, format);
+    const offload::HostRates rates = rates_of(flags, model, planning);
+    what = flags.model;
+    for (std::size_t i = 0; i < range.points; i++) {
+      SweepPoint point;
+      point.format = format.empty() ? "as it is" : format;
+      point.memory = range.low + static_cast<std::uint64_t>(static_cast<double>(range.high - range.low) * static_cast<double>(i) /
+                                                            static_cast<double>(range.points - 1));
+      runtime::LoadOptions options = planning.options;
+      options.memory = SizeText{SizeText::Kind::bytes, point.memory, 0};
+      try {
+        const Estimate now = estimate(model.index, options, flags.wish, planning.host, planning.charged, rates);
+        point.fits = true;
+        point.tokens_per_s = now.tokens_per_s();
+        point.first_token_s = now.prediction.first_token_s;
+        point.limit = now.prediction.decode.limit;
+        point.resident_bytes = now.planned.plan.resident_bytes;
+        point.streamed_bytes = now.planned.plan.streamed_bytes;
+      } catch (const Error& e) {
+        if (e.kind() != ErrorKind::out_of_budget) throw;
+        point.refusal = e.what();
+      }
+      points.push_back(point);
+    }
+  }
+  if (!flags.picture.empty()) write_sweep_picture(flags.picture, what, points);
+  if (common.json)
+    for (const SweepPoint& point : points) print_json(sweep_json(point));
+  else
+    print_text(sweep_text(points) + (flags.picture.empty() ? "" : "picture: " + flags.picture + "\n"));
 }
 
 }  // namespace
@@ -56,51 +215,24 @@ RunCommand add_plan(CLI::App& app) {
   auto flags = std::make_shared<PlanFlags>();
   app.add_option("MODEL", flags->model, "a .leaf, a checkpoint (only its headers are read), or a shape's name such as llama-48x4096")
       ->required();
-  app.add_option("--format", flags->format, "format to plan a checkpoint or shape in (default: q4)");
-  app.add_option("-p,--prompt-tokens", flags->prompt_tokens, "prompt's length for the time to the first token")
+  app.add_option("--format", flags->format,
+                 "format to plan a checkpoint or shape in (default: q4); with --sweep several, separated by commas");
+  app.add_option("-p,--prompt-tokens", flags->wish.prompt_tokens, "prompt's length for the time to the first token")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  add_size_flag(app, "--disk-rate", flags->disk_rate, "bytes a second that the disk reads (default: measured on the model's file)");
+  app.add_option("-b,--batch", flags->wish.batch, "sequences that decode together")->check(CLI::Range(1, 256))->capture_default_str();
+  app.add_flag("--measure", flags->measure, "measure this machine's rates again");
+  app.add_option("--sweep", flags->sweep, "memory=LOW:HIGH[:POINTS]: a table of speed against memory");
+  app.add_option("-o,--output", flags->picture, "picture of the sweep: .svg or .html");
   add_load_flags(app, flags->load);
-  return [flags](const CommonFlags& common) {
-    const PlannedIndex model = index_to_plan(flags->model, flags->format);
-    runtime::LoadOptions options = flags->load.options();
-    options.needed_positions = flags->prompt_tokens;
-    const std::size_t threads = options.threads > 0 ? options.threads : all_cores();
-    options.threads = threads;
-    const runtime::PlannedModel planned =
-        runtime::plan_model(model.index, options, offload::host_memory(), offload::charged_bytes(), model.tokenizer.get());
-    offload::HostRates rates = offload::measure_host_rates(threads, flags->disk_rate ? std::string() : model.disk_file);
-    if (flags->disk_rate) {
-      rates.disk_gb_s = static_cast<double>(flags->disk_rate->resolve(0)) / 1e9;
-      rates.disk_assumed = false;
-    }
-    const offload::Prediction prediction =
-        offload::predict(model.index, planned.plan, planned.decode, planned.prefill, flags->prompt_tokens, rates);
-    std::uint64_t weights = 0;
-    for (const compress::ModuleEntry& m : model.index.modules) weights += m.bytes;
-    ordered_json facts = {{"model", model.what},
-                          {"tokens_per_s", prediction.tokens_per_s},
-                          {"first_token_s", prediction.first_token_s},
-                          {"limit", prediction.limit},
-                          {"peak", {{"host", planned.plan.total}, {"disk", model.index.file_bytes}}},
-                          {"parameters", compress::parameter_count(model.index.model)},
-                          {"weight_bytes", weights},
-                          {"ctx_size", planned.ctx_size},
-                          {"rows_per_step", planned.rows_per_step},
-                          {"kv_type", kernels::kv_type_name(planned.kv_type)},
-                          {"prompt_tokens", flags->prompt_tokens},
-                          {"rates",
-                           {{"memory_gb_s", rates.memory_gb_s},
-                            {"int8_gop_s", rates.int8_gop_s},
-                            {"disk_gb_s", rates.disk_gb_s},
-                            {"disk_assumed", rates.disk_assumed}}}};
-    facts.update(plan_json(planned.plan));
-    if (common.json)
-      print_json(facts);
-    else
-      print_text(text_of(model, facts, planned.plan));
-  };
+  app.parse_complete_callback([flags] {
+    try {
+      if (flags->sweep) parse_sweep(*flags->sweep);
+    } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
+    if (!flags->picture.empty() && (!flags->sweep || !(flags->picture.ends_with(".svg") || flags->picture.ends_with(".html"))))
+      throw CLI::ValidationError("-o", "goes with --sweep and ends in .svg or .html");
+  });
+  return [flags](const CommonFlags& common) { flags->sweep ? plan_sweep(*flags, common) : plan_once(*flags, common); };
 }
 
 }  // namespace leafcutter::tools

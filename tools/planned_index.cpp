@@ -32,6 +32,8 @@ compress::LeafIndex laid_out(const compress::ModelDescription& model, const std:
 
 }  // namespace
 
+bool has_formats(const std::string& model) { return !compress::find_shape(model) && !compress::looks_like_checkpoint(model); }
+
 PlannedIndex index_to_plan(const std::string& model, const std::string& format) {
   PlannedIndex planned;
   const std::string shown = format.empty() ? "q4" : format;

@@ -19,4 +19,7 @@ struct PlannedIndex {
 // format is used for checkpoints and shapes; empty: q4.
 PlannedIndex index_to_plan(const std::string& model, const std::string& format);
 
+// Is MODEL a .leaf, whose formats are what they are?
+bool has_formats(const std::string& model);
+
 }  // namespace leafcutter::tools

@@ -148,6 +148,39 @@ class Command(unittest.TestCase):
         self.assertEqual(plan["ctx_size"], done["ctx_size"])
         shape = objects(call("plan", "llama-48x4096", "--format", "q4", "--memory", "3GiB", "--json"))[-1]
         self.assertGreater(shape["streamed_bytes"], 1 << 30)
+        self.assertTrue(any("memory" in hint["change"] for hint in shape["advice"]))
+
+    def test_a_plan_knows_links_batches_and_other_machines(self):
+        common = ("plan", "llama-1.1b", "--format", "q4", "--memory", "400MiB", "--ctx-size", "256", "--json")
+        slow, fast = (objects(call(*common, "--link", f"disk={rate}"))[-1] for rate in ("100MB", "200MB"))
+        self.assertEqual(slow["limit"], "disk")
+        self.assertAlmostEqual(fast["tokens_per_s"] / slow["tokens_per_s"], 2, delta=0.05)
+        self.assertAlmostEqual(slow["tokens_per_s"] * slow["streamed_bytes"] / 100e6, 1, delta=0.05)
+        batch = objects(call(*common, "--link", "disk=100MB", "--batch", "4"))[-1]
+        self.assertGreater(batch["tokens_per_s"], 3 * slow["tokens_per_s"])
+        huge = objects(call("plan", "llama-48x4096", "--memory", "2TiB", "--json"))[-1]
+        self.assertEqual(huge["streamed_bytes"], 0)
+        self.fails(call("plan", "llama-1.1b", "--link", "card=1GB"), 2, "--link")
+        self.fails(call("plan", "llama-1.1b", "--link", "disk=0"), 2, "--link")
+
+    def test_a_sweep_is_a_table_and_a_picture(self):
+        picture = os.path.join(self.folder, "sweep.html")
+        points = objects(call("plan", "llama-1.1b", "--sweep", "memory=8MiB:2GiB:6", "-o", picture, "--json"))
+        self.assertEqual(len(points), 12)
+        self.assertEqual({p["format"] for p in points}, {"q4", "q8"})
+        self.assertFalse(points[0]["fits"])
+        speeds = [p["tokens_per_s"] for p in points if p["fits"] and p["format"] == "q4"]
+        self.assertGreater(speeds[-1], speeds[0])
+        with open(picture) as page:
+            self.assertIn("<svg", page.read())
+        self.fails(call("plan", "llama-1.1b", "--sweep", "memory=2GiB"), 2, "--sweep")
+        self.fails(call("plan", "llama-1.1b", "-o", picture), 2, "--sweep")
+
+    def test_a_throttled_link_changes_the_time_and_not_the_answer(self):
+        run = ("run", self.leaf, "--ids", "1,2,3", "-n", 4, "--temp", 0, "--ignore-eos", "--json")
+        free, throttled = (objects(call(*run, *more))[-1] for more in ((), ("--link", "disk=1MB")))
+        self.assertEqual(free["ids"], throttled["ids"])
+        self.assertGreater(throttled["load_s"], free["load_s"])
 
     def test_a_failed_compress_leaves_nothing(self):
         folder = os.path.join(self.folder, "out")

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""What `plan` predicts beside what `run` does: tokens a second, time to the first token, peak of memory.
+
+usage: predictions.py LEAFCUTTER FOLDER [--real] [--quick] [--shapes NAME ...]
+
+Makes random models of several shapes in FOLDER (some GB, removed at the end), and for each combination of shape, format, budget, link and context asks `plan` first and `run` then. Without --real the
+disk is throttled (--link disk=RATE), so that its rate is known; with --real it is the disk under FOLDER, measured anew before and after each run, and a pair of measurements that differ by more than
+8 % is dropped and counted. Prints a JSON line a combination and ends with the medians and the worst; exit status 1 when they miss the bounds.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+MIB = 1 << 20
+a = argparse.ArgumentParser()
+a.add_argument("program")
+a.add_argument("folder")
+a.add_argument("--real", action="store_true")
+a.add_argument("--quick", action="store_true", help="every fourth combination")
+a.add_argument("--shapes", nargs="*", default=["smollm2-135m", "llama-1.1b", "cpm-ant-300m", "cpm-ant-1b"])
+a = a.parse_args()
+TOKENS = 24
+LINKS = [(None, 512, 128), (None, 256, 16)] if a.real else [(300, 256, 128), (900, 512, 16), (2000, 256, 64)]  # MB/s, context, prompt
+BOUNDS = dict(median=0.08, worst=0.20) if a.real else dict(median=0.04, worst=0.12)
+os.environ["LEAFCUTTER_CACHE"] = os.path.join(a.folder, "cache")
+
+
+os.makedirs(a.folder, exist_ok=True)
+
+
+def call(*arguments):
+    done = subprocess.run([a.program, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 0:
+        return None, done.stderr.strip()
+    return json.loads(done.stdout.splitlines()[-1]), ""
+
+
+def combinations():
+    for shape in a.shapes:
+        for form in ("q4", "q8"):
+            path = os.path.join(a.folder, f"{shape}.{form}.leaf")
+            subprocess.run([a.program, "synth", shape, "--format", form, "-o", path], check=True, capture_output=True)
+            size = os.path.getsize(path)
+            for share in (0.35, 0.6, 0.9):
+                for rate, context, prompt in LINKS:
+                    yield path, shape, form, int(size * share) + 90 * MIB, rate, context, prompt
+            os.remove(path)
+
+
+rows, dropped, refused = [], 0, 0
+for number, (path, shape, form, memory, rate, context, prompt) in enumerate(combinations()):
+    if a.quick and number % 4:
+        continue
+    common = ["--memory", memory, "--ctx-size", context, "--json"] + (["--link", f"disk={rate}MB"] if rate else [])
+    plan_arguments = ["plan", path, "-p", prompt, *common] + (["--measure"] if a.real else [])
+    plan, problem = call(*plan_arguments)
+    if plan is None:
+        refused += 1
+        print(json.dumps({"shape": shape, "format": form, "memory": memory, "refused": problem}), flush=True)
+        continue
+    ids = ",".join(str(3 + i * 37 % 900) for i in range(prompt))
+    run, problem = call("run", path, "--ids", ids, "-n", TOKENS, "--temp", 0, "--ignore-eos", *common)
+    if run is None:
+        sys.exit(f"run failed where plan did not: {problem}")
+    if a.real:
+        after, _ = call(*plan_arguments)
+        if abs(after["rates"]["disk_gb_s"] / plan["rates"]["disk_gb_s"] - 1) > 0.08:
+            dropped += 1
+            continue
+        plan["tokens_per_s"] = (plan["tokens_per_s"] + after["tokens_per_s"]) / 2
+    row = {
+        "shape": shape, "format": form, "memory_mib": round(memory / MIB), "disk_mb_s": rate or round(plan["rates"]["disk_gb_s"] * 1000), "context": context, "prompt": prompt, "limit": plan["limit"],
+        "predicted_tok_s": round(plan["tokens_per_s"], 3), "measured_tok_s": round(run["tokens_per_s"], 3), "error": round(plan["tokens_per_s"] / run["tokens_per_s"] - 1, 4),
+        "predicted_prefill_s": round(plan["prefill"]["seconds"], 3), "measured_prefill_s": round(run["prefill_s"], 3),
+        "peak_error": round(plan["peak"]["host"] / run["memory"]["peak"] - 1, 4), "peak_over_budget": run["memory"]["peak"] > memory,
+    }
+    rows.append(row)
+    print(json.dumps(row), flush=True)
+
+if not rows:
+    sys.exit("nothing was measured")
+errors = [abs(r["error"]) for r in rows]
+prefill = [abs(r["predicted_prefill_s"] / r["measured_prefill_s"] - 1) for r in rows]
+summary = {"combinations": len(rows), "dropped": dropped, "refused": refused, "median_error": statistics.median(errors), "worst_error": max(errors), "median_prefill_error": statistics.median(prefill),
+           "worst_prefill_error": max(prefill), "worst_peak_error": max(abs(r["peak_error"]) for r in rows), "over_budget": sum(r["peak_over_budget"] for r in rows)}
+print(json.dumps(summary))
+sys.exit(0 if summary["median_error"] <= BOUNDS["median"] and summary["worst_error"] <= BOUNDS["worst"] and summary["over_budget"] == 0 else 1)

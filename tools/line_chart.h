@@ -1,0 +1,31 @@
+// A line chart as SVG: self-contained, readable on paper and on screens.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace leafcutter::tools {
+
+struct ChartLine {
+  std::string name;
+  std::vector<std::pair<double, double>> points;  // x rises; finite
+};
+
+struct Chart {
+  std::string title, x_label, y_label;
+  std::vector<ChartLine> lines;
+};
+
+constexpr int kChartWidth = 820, kChartHeight = 380;
+
+// One <g> with its upper left corner at (0, top). Axes begin at zero where that loses no detail; ticks at round numbers; each line is named at its end and has a mark at each point with its values as a tooltip.
+std::string chart_svg(const Chart& chart, int top);
+
+// The charts one below the other as a whole SVG document.
+std::string svg_document(const std::vector<Chart>& charts);
+
+// Text with &, <, > and quotes made harmless in XML and HTML.
+std::string xml_text(const std::string& text);
+
+}  // namespace leafcutter::tools

@@ -1,0 +1,27 @@
+// The rates of this machine that predictions start from: measured once, kept in the cache folder.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "offload/prediction.h"
+
+namespace leafcutter::tools {
+
+struct RatesRequest {
+  std::size_t threads = 1;
+  std::string disk_file;                 // the disk under it is measured; empty: a rate is assumed
+  std::vector<offload::ProductRates> products;  // offload::products_of
+  bool measure = false;                  // --measure: again, whatever the cache holds
+};
+
+struct CachedRates {
+  offload::HostRates rates;
+  bool from_cache = false;
+};
+
+// The cache is per processor, number of threads, instruction set and disk; one that cannot be read or written is as if there were none. What was measured while others used
+// the processors is not kept.
+CachedRates host_rates(const RatesRequest& request);
+
+}  // namespace leafcutter::tools
