@@ -10,9 +10,9 @@ namespace leafcutter::tools {
 
 struct RatesRequest {
   std::size_t threads = 1;
-  std::string disk_file;                 // the disk under it is measured; empty: a rate is assumed
+  std::string disk_file;                        // the disk under it is measured; empty: a rate is assumed
   std::vector<offload::ProductRates> products;  // offload::products_of
-  bool measure = false;                  // --measure: again, whatever the cache holds
+  bool measure = false;                         // --measure: again, whatever the cache holds
 };
 
 struct CachedRates {
