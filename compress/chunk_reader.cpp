@@ -90,18 +90,22 @@ void read_chunk(File& file, const LeafIndex& index, std::size_t chunk, std::span
   decode_chunk(index, chunk, stored.bytes(), raw, file.name());
 }
 
-void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out) {
-  const std::size_t tensor = index.modules.front().first_tensor;
-  const TensorEntry& t = index.tensors[tensor];
+void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out,
+                        TensorRole table) {
+  const TensorEntry* found = index.find(table);
+  if (!found) throw Error(ErrorKind::usage, file.name(), std::string("has no ") + role_name(table));
+  const TensorEntry& t = *found;
+  const auto tensor = static_cast<std::size_t>(found - index.tensors.data());
   if (row >= t.rows)
-    throw Error(ErrorKind::usage, file.name() + ", embedding", "no row " + std::to_string(row) + " among " + std::to_string(t.rows));
+    throw Error(ErrorKind::usage, file.name() + ", " + role_name(table),
+                "no row " + std::to_string(row) + " among " + std::to_string(t.rows));
   const std::uint64_t strip = row / kernels::kStripRows;
   const std::uint64_t begin = file_offset_of(index, t, strip), end = begin + t.strip_bytes();
   const std::uint64_t first_page = begin / kPage * kPage, bytes = round_up(end, kPage) - first_page;
   if (scratch.size() < bytes + kPage) scratch.resize(bytes + kPage);
   const auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
   const std::span<std::byte> pages = std::span(scratch).subspan(round_up(address, kPage) - address, bytes);
-  read_exactly(file, first_page, pages, "embedding, row " + std::to_string(row));
+  read_exactly(file, first_page, pages, std::string(role_name(table)) + ", row " + std::to_string(row));
   const std::span<const std::byte> bytes_of_strip = pages.subspan(begin - first_page, t.strip_bytes());
   check_tile(index, tensor, strip, bytes_of_strip, file.name());
   kernels::decode_strip_row(t.layout, bytes_of_strip.data(), t.k, row % kernels::kStripRows, out);

@@ -26,8 +26,10 @@ void decode_chunk(const LeafIndex& index, std::size_t chunk, std::span<const std
 // Reads and checks one chunk, its padding too, with blocking reads (verify, tools); the pager has its own way. Thread-safe.
 void read_chunk(File& file, const LeafIndex& index, std::size_t chunk, std::span<std::byte> raw);
 
-// Reads the strip of the embedding that holds `row`, checks its hash, decodes the row to k floats. Any File; reads are aligned to pages. Thread-safe; `scratch` is grown as needed.
-void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out);
+// Reads the strip of the embedding (or of another table of its module) that holds `row`, checks its hash, decodes the row to k floats, undivided. Any File; reads are aligned to pages.
+// Thread-safe; `scratch` is grown as needed.
+void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out,
+                        TensorRole table = TensorRole::embedding);
 
 // Compares every strip of the embedding module with its hash: what read_embedding_row relies on. Throws Error(bad_file) naming table, rows and offset.
 void verify_embedding_tiles(File& file, const LeafIndex& index);
