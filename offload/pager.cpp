@@ -34,6 +34,16 @@ double seconds_between(Clock::time_point from, Clock::time_point to) { return st
 
 constexpr std::size_t kNowhere = ~std::size_t{0};
 
+// A user may hold all streamed chunks of one module at once.
+std::size_t most_streamed_of_a_module(const LeafIndex& index, const Plan& plan) {
+  std::size_t most = 0;
+  for (const compress::ModuleEntry& m : index.modules) {
+    const auto first = plan.resident.begin() + m.first_chunk;
+    most = std::max(most, static_cast<std::size_t>(std::count(first, first + m.chunk_count, false)));
+  }
+  return most;
+}
+
 // Does the kernel back at least half of `bytes` of this process with huge pages? Some containers refuse them, and direct reads then run at half the rate.
 bool huge_pages_back(std::uint64_t bytes) {
   std::ifstream in("/proc/self/smaps_rollup");
@@ -85,8 +95,8 @@ struct Pager::State {
     if (streamed.empty()) return;
     ring_memory = PageBuffer(static_cast<std::size_t>(plan.ring_bytes), "ring of streamed chunks");
     ring_entry = account.add("ring of streamed chunks", Tier::host, plan.ring_bytes);
-    regions.resize(kMaxRegions);
-    to_check.reserve(kMaxRegions);
+    regions.resize(kRegionsAhead + most_streamed_of_a_module(index, plan));
+    to_check.reserve(regions.size());
     const ReadDone done = [this](std::uint64_t turn, std::exception_ptr failure) { arrived(turn, failure); };
     const std::size_t depth = std::max<std::size_t>(1, options.reads_in_flight);
     if (options.backend != ReadBackend::threads && (file->descriptor() >= 0 || options.backend == ReadBackend::io_uring)) {
@@ -119,11 +129,11 @@ struct Pager::State {
 
   // ---- reading ahead; the mutex is held
 
-  Region& region(std::uint64_t turn) { return regions[turn % kMaxRegions]; }
+  Region& region(std::uint64_t turn) { return regions[turn % regions.size()]; }
   std::uint32_t chunk_of(std::uint64_t turn) const { return streamed[turn % streamed.size()]; }
 
   void issue() {
-    while (!stopping && !paused && in_flight < std::max<std::size_t>(1, options.reads_in_flight) && issued - first < kMaxRegions) {
+    while (!stopping && !paused && in_flight < std::max<std::size_t>(1, options.reads_in_flight) && issued - first < regions.size()) {
       const std::uint32_t c = chunk_of(issued);
       const ChunkEntry& chunk = index.chunks[c];
       const bool coded = chunk.codec != Codec::none;
@@ -247,7 +257,7 @@ struct Pager::State {
     issue();
   }
 
-  static constexpr std::size_t kMaxRegions = 256;
+  static constexpr std::size_t kRegionsAhead = 256;  // beside what is held
 
   const std::shared_ptr<File> file;
   const LeafIndex& index;

@@ -21,6 +21,7 @@ constexpr std::uint64_t kBytesPerTableByte = 400;
 // Nine chunks of 4 MiB: two held, one being checked, the others in flight. More gained nothing on any disk measured (docs/architecture.md).
 constexpr std::uint64_t kRingWish = std::uint64_t{36} << 20;
 constexpr std::uint64_t kRingShare = 4;  // the ring gets at most a quarter of what weights may have
+constexpr int kRingRounds = 4;           // of fitting ring and residents to each other
 // Where no budget is given: leave this much to the rest of the machine, or a sixteenth if that is less.
 constexpr std::uint64_t kOthers = std::uint64_t{256} << 20;
 
@@ -41,6 +42,20 @@ std::uint64_t slots_of(const LeafIndex& index, const std::vector<std::uint32_t>&
   return bytes;
 }
 
+// The largest part of one module that is streamed; heads are used once by all rows and never held.
+template <class IsStreamed>
+std::uint64_t largest_streamed_part(const LeafIndex& index, IsStreamed&& is_streamed) {
+  std::uint64_t largest = 0;
+  for (const compress::ModuleEntry& m : index.modules) {
+    if (m.kind != ModuleKind::attention && m.kind != ModuleKind::feed_forward) continue;
+    std::uint64_t bytes = 0;
+    for (std::uint32_t c = m.first_chunk; c < m.first_chunk + m.chunk_count; c++)
+      if (is_streamed(c)) bytes += slot_bytes(index.chunks[c]);
+    largest = std::max(largest, bytes);
+  }
+  return largest;
+}
+
 struct Needs {
   std::vector<std::uint32_t> chunks;
   std::uint64_t fixed = 0;  // process and margin
@@ -48,6 +63,7 @@ struct Needs {
   std::uint64_t buffers = 0;  // of the request, and staging
   std::uint64_t all_weights = 0;
   std::uint64_t least_ring = 0;
+  std::uint64_t held = 0;  // of the ring: the largest module, when its chunks are held together
 
   Needs(const LeafIndex& index, const PlanRequest& request)
       : chunks(chunks_of_step(index)),
@@ -56,6 +72,10 @@ struct Needs {
         buffers(staging),
         all_weights(slots_of(index, chunks)),
         least_ring(least_ring_bytes(index, chunks)) {
+    if (request.holds_modules) {
+      held = largest_streamed_part(index, [](std::uint32_t) { return true; });
+      least_ring = std::min(all_weights, least_ring + held);
+    }
     for (const BufferNeed& buffer : request.buffers) buffers = sum(buffers, buffer.bytes);
   }
 
@@ -72,6 +92,7 @@ struct Needs {
   std::string what = "process and margin " + format_bytes(needs.fixed);
   for (std::size_t i = 0; i < std::min(kNamed, items.size()); i++) what += ", " + items[i].name + " " + format_bytes(items[i].bytes);
   what += ", ring for streaming " + format_bytes(needs.least_ring);
+  if (needs.held > 0) what += " that holds a module for all blocks of a prompt";
   const bool by_flag = request.budget && *request.budget == budget;
   throw Error(
       ErrorKind::out_of_budget, "memory",
@@ -100,10 +121,10 @@ void choose_residents(const LeafIndex& index, const Needs& needs, std::uint64_t 
 }
 
 // A ring that is larger than what is missing for all weights to fit would itself be the reason for most of the reading.
-std::uint64_t choose_ring(const Needs& needs, std::uint64_t room) {
+std::uint64_t choose_ring(const LeafIndex& index, const Needs& needs, std::uint64_t room, std::uint64_t held) {
   const std::uint64_t missing = needs.all_weights - std::min(needs.all_weights, room);
   const std::uint64_t wish = std::min({kRingWish, room / kRingShare, missing}) / compress::kPage * compress::kPage;
-  return std::max(needs.least_ring, wish);
+  return std::min(std::max(least_ring_bytes(index, needs.chunks), wish) + held, needs.all_weights);
 }
 
 }  // namespace
@@ -153,8 +174,20 @@ Plan make_plan(const LeafIndex& index, const PlanRequest& request) {
     return plan;
   }
   const std::uint64_t room = without_tables(budget - needs.fixed) - needs.buffers;
-  plan.ring_bytes = choose_ring(needs, room);
-  choose_residents(index, needs, room - plan.ring_bytes, plan);
+  // Of a module that is held only what is streamed needs room; how much that is depends on the residents, and they on the ring: begin with whole modules and take what turns out less.
+  std::uint64_t held = needs.held;
+  Plan chosen;
+  for (int round = 0; round < kRingRounds; round++) {
+    Plan next = plan;
+    next.ring_bytes = choose_ring(index, needs, room, held);
+    choose_residents(index, needs, room - std::min(room, next.ring_bytes), next);
+    const std::uint64_t found = needs.held == 0 ? 0 : largest_streamed_part(index, [&](std::uint32_t c) { return !next.resident[c]; });
+    if (found > held) break;  // the plan before this one stands
+    chosen = std::move(next);
+    if (found == held) break;
+    held = found;
+  }
+  plan = std::move(chosen);
   for (const std::uint32_t c : needs.chunks)
     if (!plan.resident[c]) {
       plan.streamed.push_back(c);

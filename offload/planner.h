@@ -18,7 +18,8 @@ struct PlanRequest {
   std::optional<std::uint64_t> budget;  // bytes of --memory; none: `available` bounds the plan
   std::uint64_t available = 0;          // HostMemory::available
   std::uint64_t already_charged = 0;    // charged_bytes() when everything but arenas is there (tokenizer, index, code)
-  std::vector<BufferNeed> buffers;      // KV cache, workspace, logits: all that is not weights
+  bool holds_modules = false;       // all streamed chunks of a module are held at once: several blocks of rows go through it in one pass
+  std::vector<BufferNeed> buffers;  // KV cache, workspace, logits: all that is not weights
 };
 
 struct Plan {
