@@ -2,7 +2,7 @@
 //
 // A query is one head of one row; queries of one KV head that share a cache are worked on together. Each block of keys is turned to [dim][64] floats once, so that scores are made across keys without
 // horizontal sums; values are turned to floats once. Whatever the number of queries, each query sees the same operations in the same order:
-//   s[j] = fma chain over dim, then * scale (+ bias); m' = max(m, max s); p = exp(s - m'); sum = sum * exp(m - m') + lanewise sum of p; y = y * exp(m - m') + chain over j of p[j] v[j]
+//   s[j] = fma chain over dim, then * scale, then + bias; m' = max(m, max s); p = exp(s - m'); sum = sum * exp(m - m') + lanewise sum of p; y = y * exp(m - m') + chain over j of p[j] v[j]
 #pragma once
 
 #include <algorithm>
@@ -37,7 +37,7 @@ class AttentionLanes {
       const std::size_t rows_at_once = std::max<std::size_t>(1, kQueryBlock / group_);
       for (std::size_t r = a_.row_begin; r < a_.row_end;) {
         std::size_t end = r + 1;  // rows that share a cache
-        while (end < a_.row_end && end - r < rows_at_once && a_.row[end].k == a_.row[r].k && a_.row[end].v == a_.row[r].v) end++;
+        while (end < a_.row_end && end - r < rows_at_once && shares_cache(a_.row[end], a_.row[r])) end++;
         for (std::size_t h = 0; h < group_; h += kQueryBlock) block_of_queries(head, h, std::min(group_, h + kQueryBlock), r, end);
         r = end;
       }
@@ -48,30 +48,45 @@ class AttentionLanes {
   struct Query {
     const float* q;
     float* y;
-    const float* bias;
-    std::size_t visible;
+    const float* by_distance;  // at distance 0 of the head's column; null: no bias
+    const float* across;       // of the query's segment, the head's column
+    std::size_t position, visible;
+    int segment;
     float maximum, sum;
   };
+
+  static bool shares_cache(const AttentionRow& a, const AttentionRow& b) { return a.k == b.k && a.v == b.v && a.slots == b.slots; }
 
   void block_of_queries(std::size_t head, std::size_t group_begin, std::size_t group_end, std::size_t row_begin, std::size_t row_end) {
     std::size_t count = 0, longest = 0;
     for (std::size_t r = row_begin; r < row_end; r++)
       for (std::size_t h = head + group_begin; h < head + group_end; h++) {
         const AttentionRow& row = a_.row[r];
-        queries_[count++] = {a_.q + r * a_.q_stride + h * dim_,
-                             a_.y + r * a_.y_stride + h * dim_,
-                             row.bias ? row.bias + h * row.bias_stride : nullptr,
-                             row.visible,
-                             -std::numeric_limits<float>::infinity(),
-                             0};
+        Query& query = queries_[count++] = {a_.q + r * a_.q_stride + h * dim_,
+                                            a_.y + r * a_.y_stride + h * dim_,
+                                            nullptr,
+                                            nullptr,
+                                            row.position,
+                                            row.visible,
+                                            row.segment,
+                                            -std::numeric_limits<float>::infinity(),
+                                            0};
+        if (const AttentionBias* bias = a_.bias) {
+          const std::size_t column = bias->column ? bias->column[h] : h;
+          query.by_distance = bias->by_distance + column * bias->distance_stride;
+          query.across = bias->across + row.segment * bias->segment_types * bias->columns + column;
+        }
         longest = std::max(longest, row.visible);
       }
     std::fill(sums_, sums_ + count * padded_, 0.0f);
-    const std::size_t plane = head / group_ * a_.row[row_begin].head_stride;
+    const AttentionRow& cache = a_.row[row_begin];
+    const std::size_t plane = head / group_ * cache.head_stride;
     for (std::size_t begin = 0; begin < longest; begin += kKeyBlock) {
       const std::size_t keys = std::min(kKeyBlock, longest - begin);
-      load_keys(a_.row[row_begin].k + plane + begin * row_bytes_, keys);
-      load_values(a_.row[row_begin].v + plane + begin * row_bytes_, keys);
+      for (std::size_t j = 0; j < keys; j++) offsets_[j] = plane + (cache.slots ? cache.slots[begin + j] : begin + j) * row_bytes_;
+      load_keys(cache.k, keys);
+      load_values(cache.v, keys);
+      if (a_.bias) look_at_segments(longest_row(row_begin, row_end).segments + begin, keys);
       for (std::size_t q = 0; q < count;) {
         std::size_t tile[kQueryTile], n = 0;
         for (; q < count && n < kQueryTile; q++)
@@ -122,7 +137,7 @@ class AttentionLanes {
 
   void load_keys(const std::byte* rows, std::size_t count) {
     for (std::size_t j = 0; j < count; j++) {
-      const float* k = row_floats(rows + j * row_bytes_);
+      const float* k = row_floats(rows + offsets_[j]);
       for (std::size_t i = 0; i < dim_; i++) keys_[i * kKeyBlock + j] = k[i];
     }
     for (std::size_t i = 0; i < dim_ && count < kKeyBlock; i++) std::fill(keys_ + i * kKeyBlock + count, keys_ + (i + 1) * kKeyBlock, 0.0f);
@@ -131,8 +146,33 @@ class AttentionLanes {
   void load_values(const std::byte* rows, std::size_t count) {
     for (std::size_t j = 0; j < count; j++) {
       float* to = values_ + j * padded_;
-      std::memcpy(to, row_floats(rows + j * row_bytes_), dim_ * sizeof(float));
+      std::memcpy(to, row_floats(rows + offsets_[j]), dim_ * sizeof(float));
       std::fill(to + dim_, to + padded_, 0.0f);
+    }
+  }
+
+  const AttentionRow& longest_row(std::size_t row_begin, std::size_t row_end) const {
+    return *std::max_element(a_.row + row_begin, a_.row + row_end,
+                             [](const AttentionRow& a, const AttentionRow& b) { return a.visible < b.visible; });
+  }
+
+  void look_at_segments(const std::uint8_t* segments, std::size_t keys) {
+    segments_ = segments;
+    one_segment_ = std::all_of(segments, segments + keys, [&](std::uint8_t s) { return s == segments[0]; });
+  }
+
+  void add_bias(const Query& query, float* scores, std::size_t begin, std::size_t visible) {
+    static_assert(kKeyBlock <= kBiasMargin);
+    const auto reach = static_cast<std::ptrdiff_t>(a_.bias->reach), distance = static_cast<std::ptrdiff_t>(begin - query.position);
+    const float* near = query.by_distance + std::clamp(distance, -reach, reach - static_cast<std::ptrdiff_t>(kKeyBlock) + 1);
+    if (!one_segment_) {
+      for (std::size_t j = 0; j < visible; j++)
+        scores[j] += segments_[j] == query.segment ? near[j] : query.across[segments_[j] * a_.bias->columns];
+    } else if (segments_[0] == query.segment) {
+      for (std::size_t j = 0; j < kKeyBlock; j += S::kLanes) S::store(scores + j, S::add(S::load(scores + j), S::load(near + j)));
+    } else {
+      const auto offset = S::set1(query.across[segments_[0] * a_.bias->columns]);
+      for (std::size_t j = 0; j < kKeyBlock; j += S::kLanes) S::store(scores + j, S::add(S::load(scores + j), offset));
     }
   }
 
@@ -166,8 +206,7 @@ class AttentionLanes {
   float weigh(Query& query, float* scores, std::size_t begin) {
     using V = typename S::Float;
     const std::size_t visible = std::min(kKeyBlock, query.visible - begin);
-    if (query.bias)
-      for (std::size_t j = 0; j < visible; j++) scores[j] += query.bias[begin + j];
+    if (query.by_distance) add_bias(query, scores, begin, visible);
     std::fill(scores + visible, scores + kKeyBlock, -std::numeric_limits<float>::infinity());
     V largest = S::load(scores);
     for (std::size_t j = S::kLanes; j < kKeyBlock; j += S::kLanes) largest = S::max(largest, S::load(scores + j));
@@ -223,6 +262,9 @@ class AttentionLanes {
   const std::size_t group_, dim_, padded_, row_bytes_;
   float *keys_, *values_, *sums_, *scores_, *staging_;
   Query queries_[kQueryBlock];
+  std::size_t offsets_[kKeyBlock];          // of the block's keys from the cache's begin
+  const std::uint8_t* segments_ = nullptr;  // of the block's keys
+  bool one_segment_ = true;
 };
 
 }  // namespace

@@ -11,8 +11,13 @@ std::uint64_t kv_bytes_per_position(const compress::ModelDescription& model, ker
   return bytes;
 }
 
-KvCache::KvCache(const compress::ModelDescription& model, kernels::KvType type, std::uint64_t capacity, std::size_t sequences)
-    : type_(type), capacity_(capacity), positions_(sequences) {
+std::uint64_t kv_cache_bytes(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape) {
+  constexpr std::uint64_t kOfSlot = 2 * sizeof(std::uint32_t), kOfPosition = sizeof(std::uint32_t) + sizeof(std::uint8_t);
+  return shape.slots * (kv_bytes_per_position(model, type) + kOfSlot) + shape.sequences * shape.max_positions * kOfPosition;
+}
+
+KvCache::KvCache(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape)
+    : type_(type), slots_(static_cast<std::size_t>(shape.slots)), max_positions_(shape.max_positions), sequences_(shape.sequences) {
   std::size_t bytes = 0;
   for (const compress::LayerDescription& description : model.layers) {
     Layer layer;
@@ -21,32 +26,68 @@ KvCache::KvCache(const compress::ModelDescription& model, kernels::KvType type, 
       layer.kv_heads = description.kv_heads;
       layer.head_dim = description.head_dim;
       layer.row_bytes = kernels::kv_row_bytes(type, description.head_dim);
-      bytes += 2 * sequences * layer.plane_bytes(capacity);
+      bytes += 2 * layer.kv_heads * head_bytes(layer);
     }
     layers_.push_back(layer);
   }
   buffer_ = PageBuffer(bytes, "KV cache");
+  for (Sequence& sequence : sequences_) {
+    sequence.slots.reserve(max_positions_);
+    sequence.segments.reserve(max_positions_);
+  }
+  users_.assign(slots_, 0);
+  free_.resize(slots_);
+  for (std::size_t i = 0; i < slots_; i++) free_[i] = static_cast<std::uint32_t>(slots_ - 1 - i);
+}
+
+void KvCache::append(std::uint32_t sequence, std::uint8_t segment) {
+  const std::uint32_t slot = free_.back();
+  free_.pop_back();
+  users_[slot] = 1;
+  sequences_[sequence].slots.push_back(slot);
+  sequences_[sequence].segments.push_back(segment);
+}
+
+void KvCache::truncate(std::uint32_t sequence, std::uint64_t positions) {
+  Sequence& s = sequences_.at(sequence);
+  while (s.slots.size() > positions) {
+    if (--users_[s.slots.back()] == 0) free_.push_back(s.slots.back());
+    s.slots.pop_back();
+    s.segments.pop_back();
+  }
+}
+
+void KvCache::fork(std::uint32_t from, std::uint32_t to) {
+  if (from == to) return;
+  for (const std::uint32_t slot : sequences_.at(from).slots) users_[slot]++;  // first, so that what both have stays
+  truncate(to, 0);
+  sequences_[to].slots = sequences_[from].slots;
+  sequences_[to].segments = sequences_[from].segments;
 }
 
 void KvCache::store(std::size_t layer, std::uint32_t sequence, std::uint64_t position, const float* k, const float* v) {
   const Layer& l = layers_[layer];
-  const std::size_t plane = l.plane_bytes(capacity_);
-  std::byte* keys = buffer_.data() + l.offset + 2 * sequence * plane + position * l.row_bytes;
+  const std::size_t plane = l.kv_heads * head_bytes(l);
+  std::byte* keys = buffer_.data() + l.offset + sequences_[sequence].slots[position] * l.row_bytes;
   for (std::size_t head = 0; head < l.kv_heads; head++) {
-    const std::size_t at = head * capacity_ * l.row_bytes;
+    const std::size_t at = head * head_bytes(l);
     kernels::kv_store_row(type_, k + head * l.head_dim, l.head_dim, keys + at);
     kernels::kv_store_row(type_, v + head * l.head_dim, l.head_dim, keys + plane + at);
   }
 }
 
-kernels::AttentionRow KvCache::row(std::size_t layer, std::uint32_t sequence, std::uint64_t visible) const {
+kernels::AttentionRow KvCache::row(std::size_t layer, std::uint32_t sequence, std::uint64_t position, std::uint64_t visible) const {
   const Layer& l = layers_[layer];
-  const std::size_t plane = l.plane_bytes(capacity_);
+  const Sequence& s = sequences_[sequence];
   kernels::AttentionRow row{};
-  row.k = buffer_.data() + l.offset + 2 * sequence * plane;
-  row.v = row.k + plane;
-  row.head_stride = capacity_ * l.row_bytes;
+  row.k = buffer_.data() + l.offset;
+  row.v = row.k + l.kv_heads * head_bytes(l);
+  row.head_stride = head_bytes(l);
   row.visible = visible;
+  row.slots = s.slots.data();
+  row.segments = s.segments.data();
+  row.position = position;
+  row.segment = s.segments[position];
   return row;
 }
 

@@ -1,4 +1,5 @@
-// Keys and values of all sequences: per layer with attention, per sequence and KV head, rows of positions.
+// Keys and values of all sequences: per layer with attention and KV head, slots that the sequences share, one for each position. A sequence is a list of slots, so that one may go on from where
+// another stands (the beams of a search, the options of a question) without its keys being copied or kept twice.
 #pragma once
 
 #include <cstdint>
@@ -11,39 +12,59 @@
 
 namespace leafcutter::runtime {
 
-// Bytes for one position of one sequence, all layers.
+// Bytes for one slot, all layers.
 std::uint64_t kv_bytes_per_position(const compress::ModelDescription& model, kernels::KvType type);
+
+struct KvShape {
+  std::uint64_t slots = 0;          // of all sequences together
+  std::uint64_t max_positions = 0;  // of one sequence
+  std::size_t sequences = 1;
+};
+
+// What KvCache will allocate: keys, values and lists.
+std::uint64_t kv_cache_bytes(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape);
 
 // Not thread-safe as a whole; different rows may be stored by different threads at once.
 class KvCache {
  public:
-  KvCache(const compress::ModelDescription& model, kernels::KvType type, std::uint64_t capacity, std::size_t sequences);
+  KvCache(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape);
 
   kernels::KvType type() const { return type_; }
-  std::uint64_t capacity() const { return capacity_; }
-  std::uint64_t bytes() const { return buffer_.size(); }
+  std::uint64_t max_positions() const { return max_positions_; }
+  std::uint64_t free_slots() const { return free_.size(); }
 
-  // How many positions of a sequence are there in all layers.
-  std::uint64_t positions(std::uint32_t sequence) const { return positions_.at(sequence); }
-  void set_positions(std::uint32_t sequence, std::uint64_t positions) { positions_.at(sequence) = positions; }
+  // How many positions a sequence has.
+  std::uint64_t positions(std::uint32_t sequence) const { return sequences_.at(sequence).slots.size(); }
+  // One more position, of a token with this segment. There must be a free slot and room in the sequence: the caller has counted.
+  void append(std::uint32_t sequence, std::uint8_t segment);
+  void truncate(std::uint32_t sequence, std::uint64_t positions);  // forgets from there on
+  void fork(std::uint32_t from, std::uint32_t to);                 // `to` becomes what `from` is; slots are shared
 
-  // Keys and values of one position, kv_heads * head_dim floats each.
+  // Keys and values of one position that was appended, kv_heads * head_dim floats each.
   void store(std::size_t layer, std::uint32_t sequence, std::uint64_t position, const float* k, const float* v);
 
-  // What attention reads: `visible` positions of a sequence.
-  kernels::AttentionRow row(std::size_t layer, std::uint32_t sequence, std::uint64_t visible) const;
+  // What attention reads for a query at a position of a sequence that sees the first `visible` ones.
+  kernels::AttentionRow row(std::size_t layer, std::uint32_t sequence, std::uint64_t position, std::uint64_t visible) const;
 
  private:
   struct Layer {
-    std::size_t offset = 0;  // of the keys of sequence 0
+    std::size_t offset = 0;  // of the keys
     std::size_t kv_heads = 0, head_dim = 0, row_bytes = 0;
-    std::size_t plane_bytes(std::uint64_t capacity) const { return kv_heads * capacity * row_bytes; }  // keys or values of one sequence
+  };
+  struct Sequence {
+    std::vector<std::uint32_t> slots;
+    std::vector<std::uint8_t> segments;
   };
 
+  std::size_t head_bytes(const Layer& layer) const { return slots_ * layer.row_bytes; }
+
   kernels::KvType type_;
-  std::uint64_t capacity_;
+  std::size_t slots_;
+  std::uint64_t max_positions_;
   std::vector<Layer> layers_;
-  std::vector<std::uint64_t> positions_;
+  std::vector<Sequence> sequences_;
+  std::vector<std::uint32_t> users_;  // sequences that have this slot
+  std::vector<std::uint32_t> free_;   // the next to be taken is the last
   PageBuffer buffer_;
 };
 

@@ -12,8 +12,8 @@ using compress::TensorRole;
 
 class Resolver {
  public:
-  Resolver(const LeafIndex& index, std::span<const std::byte> vectors, kernels::Isa isa, const std::string& file)
-      : index_(index), vectors_(vectors), isa_(isa), file_(file) {}
+  Resolver(const LeafIndex& index, std::span<const std::byte> vectors, kernels::Isa isa, bool f32_activations, const std::string& file)
+      : index_(index), vectors_(vectors), isa_(isa), f32_activations_(f32_activations), file_(file) {}
 
   const float* vector(TensorRole role, std::uint32_t layer) const {
     const TensorEntry* tensor = index_.find(role, layer);
@@ -30,11 +30,13 @@ class Resolver {
     Matrix matrix;
     matrix.tensor = index_.find(role, layer);
     if (!matrix.tensor) missing(role, layer);
-    matrix.kernel = kernels::matmul_kernel(matrix.tensor->layout, isa_);
+    const bool quantized = kernels::takes_groups(matrix.tensor->layout);
+    matrix.decoded = quantized && f32_activations_;
+    matrix.kernel = kernels::matmul_kernel(matrix.decoded ? kernels::Layout::f32 : matrix.tensor->layout, isa_);
     if (!matrix.kernel)
       throw Error(ErrorKind::unsupported, file_ + ", " + compress::role_name(role) + " of layer " + std::to_string(layer),
                   "no product kernel for its layout " + std::to_string(static_cast<int>(matrix.tensor->layout)));
-    matrix.takes_groups = kernels::takes_groups(matrix.tensor->layout);
+    matrix.takes_groups = quantized && !matrix.decoded;
     matrix.factor = 1 / matrix.tensor->divisor;
     matrix.bias = bias;
     return matrix;
@@ -48,6 +50,7 @@ class Resolver {
   const LeafIndex& index_;
   std::span<const std::byte> vectors_;
   kernels::Isa isa_;
+  bool f32_activations_;
   const std::string& file_;
 };
 
@@ -59,11 +62,14 @@ const compress::ModuleEntry* find_module(const LeafIndex& index, ModuleKind kind
   return nullptr;
 }
 
-ModelWeights resolve_weights(const LeafIndex& index, std::span<const std::byte> vectors, kernels::Isa isa, const std::string& file) {
-  const Resolver resolve(index, vectors, isa, file);
+ModelWeights resolve_weights(const LeafIndex& index, std::span<const std::byte> vectors, kernels::Isa isa, bool f32_activations,
+                             const std::string& file) {
+  const Resolver resolve(index, vectors, isa, f32_activations, file);
   ModelWeights weights;
   weights.embedding = index.find(TensorRole::embedding);
   weights.output_norm = resolve.needed_vector(TensorRole::output_norm, 0);
+  if (index.model.position == compress::PositionKind::segment_relative_bias)
+    weights.position_bias = resolve.needed_vector(TensorRole::position_bias, 0);
   const bool tied = index.model.tied_head;
   weights.head = resolve.matrix(tied ? TensorRole::embedding : TensorRole::head, 0);
   weights.head_module = find_module(index, tied ? ModuleKind::embedding : ModuleKind::head);

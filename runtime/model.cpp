@@ -10,6 +10,7 @@
 #include "compress/leaf_reader.h"
 #include "offload/stream_file.h"
 #include "offload/throttled_file.h"
+#include "runtime/plan_model.h"
 #include "runtime/step_runner.h"
 
 namespace leafcutter::runtime {
@@ -56,19 +57,6 @@ PageBuffer read_vectors(File& file, const LeafIndex& index) {
   return blob;
 }
 
-// Chunks in the order of a step.
-std::vector<std::uint32_t> order_of_use(const LeafIndex& index) {
-  std::vector<std::uint32_t> order;
-  const auto add = [&](const compress::ModuleEntry& m) {
-    for (std::uint32_t c = m.first_chunk; c < m.first_chunk + m.chunk_count; c++) order.push_back(c);
-  };
-  for (const compress::ModuleEntry& m : index.modules)
-    if (m.kind == ModuleKind::attention || m.kind == ModuleKind::feed_forward) add(m);
-  for (const compress::ModuleEntry& m : index.modules)
-    if (m.kind == (index.model.tied_head ? ModuleKind::embedding : ModuleKind::head)) add(m);
-  return order;
-}
-
 class LoadedModel final : public Model {
  public:
   LoadedModel(const std::string& path, LoadOptions options)
@@ -79,14 +67,15 @@ class LoadedModel final : public Model {
         file_(opened_file(path, options_)),
         planned_(plan_model(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get())),
         vectors_(read_vectors(*open_file(path), opened_.index)),
-        weights_(resolve_weights(opened_.index, vectors_.bytes(), isa_, path)),
-        rope_(rope_table(opened_.index.model.rope, head_dim())),
-        cache_(opened_.index.model, planned_.kv_type, planned_.ctx_size, options_.sequences),
-        work_(opened_.index.model, planned_.rows_per_step, options_.threads),
+        weights_(resolve_weights(opened_.index, vectors_.bytes(), isa_, options_.f32_activations, path)),
+        rope_(rope_of(opened_.index.model, path)),
+        bias_(bias_of(opened_.index.model, weights_, planned_.ctx_size)),
+        cache_(opened_.index.model, planned_.kv_type, kv_shape(planned_.ctx_size, options_)),
+        work_(opened_.index.model, {planned_.rows_per_step, planned_.rows_per_pass, options_.threads, options_.f32_activations}),
         team_(options_.threads),
-        pager_(file_, opened_.index, planned_.plan, order_of_use(opened_.index), account_, options_.pager),
+        pager_(file_, opened_.index, planned_.plan, offload::chunks_of_step(opened_.index), account_, options_.pager),
         chunks_(opened_.index, pager_),
-        runner_({opened_.index, weights_, rope_, cache_, work_, chunks_, team_, *file_, isa_}) {
+        runner_({opened_.index, weights_, rope_, bias_, cache_, work_, chunks_, team_, *file_, isa_}) {
     for (const offload::BufferNeed& buffer : planned_.plan.buffers)
       if (buffer.bytes > 0) entries_.push_back(account_.add(buffer.name, offload::Tier::host, buffer.bytes));
     notes_.push_back("ctx-size " + std::to_string(planned_.ctx_size));
@@ -96,27 +85,29 @@ class LoadedModel final : public Model {
 
   void step(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop) override {
     check(rows, logits);
+    const std::vector<std::size_t> cuts = cut_passes(rows);
     const std::vector<std::uint64_t> before = positions();
     std::size_t logits_done = 0;
     try {
-      for (std::size_t begin = 0; begin < rows.size(); begin += work_.rows) {
-        const auto block = rows.subspan(begin, std::min<std::size_t>(work_.rows, rows.size() - begin));
-        runner_.run(block, logits.subspan(logits_done), stop);
-        for (const StepRow& row : block) {
-          if (row.wants_logits) logits_done += opened_.index.model.vocab_size;
-          cache_.set_positions(row.sequence, row.position + 1);
-        }
+      for (std::size_t pass = 0; pass + 1 < cuts.size(); pass++) {
+        const auto part = rows.subspan(cuts[pass], cuts[pass + 1] - cuts[pass]);
+        for (const StepRow& row : part) cache_.append(row.sequence, row.segment);
+        runner_.run(part, logits.subspan(logits_done), stop);
+        for (const StepRow& row : part) logits_done += row.wants_logits ? opened_.index.model.vocab_size : 0;
       }
     } catch (...) {
-      for (std::uint32_t s = 0; s < before.size(); s++) cache_.set_positions(s, before[s]);
+      for (std::uint32_t s = 0; s < before.size(); s++) cache_.truncate(s, before[s]);
       chunks_.abandon();
       throw;
     }
   }
 
   std::uint64_t cached_positions(std::uint32_t sequence) const override { return cache_.positions(sequence); }
-  void truncate(std::uint32_t sequence, std::uint64_t positions) override {
-    cache_.set_positions(sequence, std::min(positions, cache_.positions(sequence)));
+  void truncate(std::uint32_t sequence, std::uint64_t positions) override { cache_.truncate(sequence, positions); }
+  void fork(std::uint32_t from, std::uint32_t to) override {
+    check_sequence(from);
+    check_sequence(to);
+    cache_.fork(from, to);
   }
   const LeafIndex& index() const override { return opened_.index; }
   const Tokenizer* tokenizer() const override { return opened_.tokenizer.get(); }
@@ -126,6 +117,7 @@ class LoadedModel final : public Model {
   const offload::MemoryAccount& account() const override { return account_; }
   std::uint64_t ctx_size() const override { return planned_.ctx_size; }
   std::uint64_t rows_per_step() const override { return planned_.rows_per_step; }
+  std::uint64_t rows_per_pass() const override { return planned_.rows_per_pass; }
   kernels::KvType kv_type() const override { return planned_.kv_type; }
   kernels::Isa isa() const override { return isa_; }
   std::size_t threads() const override { return team_.size(); }
@@ -141,10 +133,20 @@ class LoadedModel final : public Model {
     return options;
   }
 
-  std::uint32_t head_dim() const {
-    for (const compress::LayerDescription& layer : opened_.index.model.layers)
-      if (layer.has_attention) return layer.head_dim;
-    return 0;
+  static RopeTable rope_of(const compress::ModelDescription& model, const std::string& path) {
+    if (model.position != compress::PositionKind::rope_half) return {};
+    std::uint32_t head_dim = 0;
+    for (const compress::LayerDescription& layer : model.layers) {
+      if (!layer.has_attention) continue;
+      if (head_dim != 0 && head_dim != layer.head_dim && model.rope.rotary_dim == 0)
+        throw Error(ErrorKind::unsupported, path, "its layers rotate heads of different sizes");
+      head_dim = layer.head_dim;
+    }
+    return rope_table(model.rope, head_dim);
+  }
+
+  static PositionBias bias_of(const compress::ModelDescription& model, const ModelWeights& weights, std::uint64_t ctx_size) {
+    return weights.position_bias ? PositionBias(model.segment_bias, weights.position_bias, ctx_size) : PositionBias();
   }
 
   std::vector<std::uint64_t> positions() const {
@@ -153,28 +155,77 @@ class LoadedModel final : public Model {
     return all;
   }
 
+  void check_sequence(std::uint32_t sequence) const {
+    if (sequence >= options_.sequences)
+      throw Error(ErrorKind::usage, path_, "sequence " + std::to_string(sequence) + " of " + std::to_string(options_.sequences));
+  }
+
+  void check_token(const StepRow& row) const {
+    const compress::ModelDescription& model = opened_.index.model;
+    const bool segments = model.position == compress::PositionKind::segment_relative_bias;
+    const std::uint64_t slots = std::uint64_t{model.segment_bias.prompt_types} * model.segment_bias.prompt_length;
+    if (row.prompt_slot && (!segments || row.id >= slots))
+      throw Error(ErrorKind::usage, path_, "prompt slot " + std::to_string(row.id) + " of " + std::to_string(segments ? slots : 0));
+    if (!row.prompt_slot && row.id >= model.vocab_size)
+      throw Error(ErrorKind::usage, path_,
+                  "id " + std::to_string(row.id) + " is past the vocabulary of " + std::to_string(model.vocab_size));
+    if (segments ? row.segment >= model.segment_bias.segment_types : row.segment != 0)
+      throw Error(ErrorKind::usage, path_,
+                  "segment " + std::to_string(row.segment) + " of " + std::to_string(segments ? model.segment_bias.segment_types : 1));
+  }
+
   void check(std::span<const StepRow> rows, std::span<float> logits) const {
     std::vector<std::uint64_t> next = positions();
+    std::vector<bool> begun(next.size());
+    for (std::size_t s = 0; s < next.size(); s++) begun[s] = next[s] > 0;
     std::size_t wanted = 0;
     for (const StepRow& row : rows) {
-      if (row.id >= opened_.index.model.vocab_size)
-        throw Error(ErrorKind::usage, path_,
-                    "id " + std::to_string(row.id) + " is past the vocabulary of " + std::to_string(opened_.index.model.vocab_size));
-      if (row.sequence >= next.size())
-        throw Error(ErrorKind::usage, path_, "sequence " + std::to_string(row.sequence) + " of " + std::to_string(next.size()));
+      check_token(row);
+      check_sequence(row.sequence);
       if (row.position != next[row.sequence])
         throw Error(ErrorKind::usage, path_,
                     "position " + std::to_string(row.position) + " follows " + std::to_string(next[row.sequence]) + " cached ones");
-      if (row.position >= planned_.ctx_size)
+      if (row.position >= cache_.max_positions())
         throw Error(ErrorKind::usage, path_,
-                    "position " + std::to_string(row.position) + " is past the context of " + std::to_string(planned_.ctx_size),
+                    "position " + std::to_string(row.position) + " is past the context of " + std::to_string(cache_.max_positions()),
                     "raise --ctx-size");
+      if (row.context && begun[row.sequence])
+        throw Error(ErrorKind::usage, path_, "position " + std::to_string(row.position) + " is context behind what context does not see",
+                    "give a sequence's context first and at once");
+      if (!row.context) begun[row.sequence] = true;
       next[row.sequence]++;
       wanted += row.wants_logits;
     }
+    if (rows.size() > cache_.free_slots())
+      throw Error(ErrorKind::usage, path_,
+                  std::to_string(rows.size()) + " more positions where the KV cache has room for " + std::to_string(cache_.free_slots()),
+                  "raise --ctx-size");
     if (logits.size() < wanted * opened_.index.model.vocab_size)
       throw Error(ErrorKind::usage, path_,
                   "room for " + std::to_string(logits.size()) + " logits where " + std::to_string(wanted) + " rows want them");
+  }
+
+  // Where passes begin and end: as long as they may be, but never between the context rows of a sequence.
+  std::vector<std::size_t> cut_passes(std::span<const StepRow> rows) const {
+    std::vector<std::size_t> context_end(options_.sequences);
+    for (std::size_t r = 0; r < rows.size(); r++)
+      if (rows[r].context) context_end[rows[r].sequence] = r + 1;
+    std::vector<std::size_t> cuts = {0};
+    while (cuts.back() < rows.size()) {
+      const std::size_t begin = cuts.back(), limit = std::min<std::size_t>(rows.size(), begin + work_.pass_rows);
+      std::size_t cut = begin, open = begin;  // context that has begun ends here
+      for (std::size_t r = begin; r < limit; r++) {
+        if (rows[r].context) open = std::max(open, context_end[rows[r].sequence]);
+        if (open <= r + 1) cut = r + 1;
+      }
+      if (cut == begin)
+        throw Error(ErrorKind::out_of_budget, path_,
+                    "a prompt of " + std::to_string(open - begin) + " rows that see each other, where the plan has room for " +
+                        std::to_string(work_.pass_rows) + " at once",
+                    "load the model with room for this prompt (--ctx-size)");
+      cuts.push_back(cut);
+    }
+    return cuts;
   }
 
   std::string path_;
@@ -188,6 +239,7 @@ class LoadedModel final : public Model {
   PageBuffer vectors_;
   ModelWeights weights_;
   RopeTable rope_;
+  PositionBias bias_;
   KvCache cache_;
   Workspace work_;
   ThreadTeam team_;

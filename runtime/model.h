@@ -27,9 +27,15 @@ struct LoadOptions {
   std::size_t threads = 0;             // 0: all cores this process may use
   std::uint64_t ctx_size = 0;          // KV rows a sequence; 0: min(model's, what the budget allows, 2048), grown to needed_positions
   std::uint64_t needed_positions = 0;  // prompt + n; an explicit smaller ctx_size is an error
+  std::uint64_t prompt_positions = 0;  // the longest prompt that will come, prompt slots included; 0: as long as the context
   std::uint64_t rows_per_step = 0;     // largest block of rows; 0: chosen (512, fewer when the budget is small)
-  std::uint64_t logit_rows = 1;        // rows of one step that may want logits
+  std::uint64_t rows_per_pass = 0;     // rows that go through the layers in one pass over the weights, in blocks; 0: chosen
+  std::uint64_t logit_rows = 1;        // rows of one step that may want logits: what is planned for, no limit
   std::size_t sequences = 1;
+  std::optional<std::uint64_t>
+      forked_positions;  // sequences are forked from the first: KV rows that they have together beyond ctx_size. None: ctx_size for each
+  bool f32_activations =
+      false;  // quantized weights are multiplied with f32 instead of int8 rows: slow, for measuring what the weights alone lose
   std::optional<kernels::KvType> kv_type;  // none: f16, f32 for an f32 file
   std::optional<kernels::Isa> isa;         // none: kernels::default_isa()
   offload::PagerOptions pager;
@@ -39,11 +45,16 @@ struct LoadOptions {
 };
 
 // One row of a step: a token at a position of a sequence. A sequence's rows come in order of position, without gaps after what its cache holds.
+//
+// A context row sees all context rows of its sequence, later ones too; any other row sees what lies before it and itself. All context rows of a sequence come in one step, as its first ones.
 struct StepRow {
   std::uint32_t id = 0;
   std::uint64_t position = 0;
   std::uint32_t sequence = 0;
   bool wants_logits = false;
+  bool context = false;
+  bool prompt_slot = false;  // CPM-Ant: id is a row of the prompt embedding
+  std::uint8_t segment = 0;  // CPM-Ant
 };
 
 class Model {
@@ -52,12 +63,13 @@ class Model {
   static std::unique_ptr<Model> load(const std::string& path, const LoadOptions& options);
   virtual ~Model() = default;
 
-  // Runs all rows, in blocks of rows_per_step, layer by layer. logits: vocab_size floats for each row with wants_logits, in order of rows. Throws Error(cancelled) within one module of a
+  // Runs all rows, layer by layer, in as few passes over the weights as rows_per_pass allows. logits: vocab_size floats for each row with wants_logits, in order of rows. Throws Error(cancelled) within one module of a
   // stop request, Error(io | bad_file) for the file; the caches then hold what they held before the step.
   virtual void step(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop = {}) = 0;
 
   virtual std::uint64_t cached_positions(std::uint32_t sequence) const = 0;
   virtual void truncate(std::uint32_t sequence, std::uint64_t positions) = 0;  // forget from there on
+  virtual void fork(std::uint32_t from, std::uint32_t to) = 0;  // `to` goes on from where `from` stands; keys and values are shared
 
   virtual const compress::LeafIndex& index() const = 0;
   virtual const Tokenizer* tokenizer() const = 0;             // null: none in the file
@@ -67,6 +79,7 @@ class Model {
   virtual const offload::MemoryAccount& account() const = 0;
   virtual std::uint64_t ctx_size() const = 0;
   virtual std::uint64_t rows_per_step() const = 0;
+  virtual std::uint64_t rows_per_pass() const = 0;
   virtual kernels::KvType kv_type() const = 0;
   virtual kernels::Isa isa() const = 0;
   virtual std::size_t threads() const = 0;
@@ -78,7 +91,7 @@ class Model {
 struct PlannedModel {
   offload::Plan plan;
   offload::StepProgram decode, prefill;
-  std::uint64_t ctx_size = 0, rows_per_step = 0;
+  std::uint64_t ctx_size = 0, rows_per_step = 0, rows_per_pass = 0;
   kernels::KvType kv_type{};
 };
 PlannedModel plan_model(const compress::LeafIndex& index, const LoadOptions& options, const offload::HostMemory& host,

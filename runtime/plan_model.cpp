@@ -1,9 +1,10 @@
+#include "runtime/plan_model.h"
+
 #include <algorithm>
 #include <thread>
 
 #include "base/error.h"
-#include "runtime/kv_cache.h"
-#include "runtime/model.h"
+#include "runtime/position_bias.h"
 #include "runtime/step_program_builder.h"
 #include "runtime/workspace.h"
 
@@ -15,7 +16,10 @@ using compress::LeafIndex;
 constexpr std::uint64_t kDefaultContext = 2048;
 constexpr std::uint64_t kLeastContext = 128;  // below this a context is not worth having unless it was asked for
 constexpr std::uint64_t kRowSteps[] = {512, 256, 128, 64, 32, 16, 8, 4, 2, 1};
-constexpr double kWorkspaceShare = 0.15;  // of the budget: more rows save passes over streamed weights, but residents save bytes in each
+constexpr std::uint64_t kRowsAtOnce = 1024;  // a bidirectional prompt up to this length may be one block
+constexpr double kWorkspaceShare = 0.15;     // of the budget: more rows save passes over streamed weights, but residents save bytes in each
+// Several blocks a pass need a ring that holds a module, and a hidden row for each: worth this share of the budget when a long prompt is known to come, less when one may come.
+constexpr std::uint64_t kKnownPromptShare = 8, kPossiblePromptShare = 32;
 
 bool is_f32_file(const LeafIndex& index) {
   return std::all_of(index.tensors.begin(), index.tensors.end(),
@@ -23,32 +27,75 @@ bool is_f32_file(const LeafIndex& index) {
 }
 
 struct Settings {
-  std::uint64_t ctx_size, rows;
-  kernels::KvType kv_type;
+  std::uint64_t ctx_size = 0;
+  std::uint64_t rows = 0, pass_rows = 0;
+  kernels::KvType kv_type{};
 };
 
-std::vector<offload::BufferNeed> buffers_of(const LeafIndex& index, const LoadOptions& options, const Settings& s) {
-  std::vector<offload::BufferNeed> buffers = {{"KV cache", kv_bytes_per_position(index.model, s.kv_type) * s.ctx_size * options.sequences}};
-  for (offload::BufferNeed& need : workspace_needs(index.model, s.rows, options.threads)) buffers.push_back(std::move(need));
-  for (const compress::ModuleEntry& module : index.modules)
-    if (module.kind == compress::ModuleKind::vectors) buffers.push_back({"norms and biases", module.bytes});
-  buffers.push_back({"logits", options.logit_rows * index.model.vocab_size * sizeof(float)});
-  return buffers;
+WorkspaceShape workspace_shape(const LoadOptions& options, std::uint64_t rows, std::uint64_t pass_rows) {
+  return {rows, pass_rows, options.threads, options.f32_activations};
 }
 
-std::uint64_t workspace_bytes(const LeafIndex& index, std::uint64_t rows, std::size_t threads) {
+offload::PlanRequest request_for(const LeafIndex& index, const LoadOptions& options, const Settings& s, offload::PlanRequest request) {
+  std::vector<offload::BufferNeed>& buffers = request.buffers;
+  buffers = {{"KV cache", kv_cache_bytes(index.model, s.kv_type, kv_shape(s.ctx_size, options))}};
+  for (offload::BufferNeed& need : workspace_needs(index.model, workspace_shape(options, s.rows, s.pass_rows)))
+    buffers.push_back(std::move(need));
+  for (const compress::ModuleEntry& module : index.modules)
+    if (module.kind == compress::ModuleKind::vectors) buffers.push_back({"norms and biases", module.bytes});
+  if (index.model.position == compress::PositionKind::segment_relative_bias)
+    buffers.push_back({"position bias", position_bias_bytes(index.model.segment_bias, s.ctx_size)});
+  buffers.push_back({"logits", options.logit_rows * index.model.vocab_size * sizeof(float)});
+  request.holds_modules = s.pass_rows > s.rows;
+  return request;
+}
+
+std::uint64_t workspace_bytes(const LeafIndex& index, const WorkspaceShape& shape) {
   std::uint64_t bytes = 0;
-  for (const offload::BufferNeed& need : workspace_needs(index.model, rows, threads)) bytes += need.bytes;
+  for (const offload::BufferNeed& need : workspace_needs(index.model, shape)) bytes += need.bytes;
   return bytes;
 }
 
-std::uint64_t choose_rows(const LeafIndex& index, const LoadOptions& options, std::uint64_t ctx_size, std::uint64_t memory) {
+bool is_bidirectional(const LeafIndex& index) { return index.model.position == compress::PositionKind::segment_relative_bias; }
+
+// Rows of the longest prompt that may come.
+std::uint64_t longest_prompt(const LoadOptions& options, std::uint64_t ctx_size) {
+  return options.prompt_positions > 0 ? std::min(options.prompt_positions, ctx_size) : ctx_size;
+}
+
+// Blocks as large as the budget has room for; passes as the model needs them.
+void choose_rows(const LeafIndex& index, const LoadOptions& options, std::uint64_t memory, Settings& s) {
+  const std::uint64_t longest = std::max(longest_prompt(options, s.ctx_size), std::min(options.logit_rows, s.ctx_size));
+  const bool bidirectional = is_bidirectional(index);
+  s.rows = options.rows_per_step;
+  const auto fits = [&](std::uint64_t rows) {
+    return static_cast<double>(workspace_bytes(index, workspace_shape(options, rows, bidirectional ? std::max(rows, longest) : rows))) <=
+           kWorkspaceShare * static_cast<double>(memory);
+  };
+  if (s.rows == 0 && bidirectional && longest <= kRowsAtOnce && fits(longest)) s.rows = longest;
   for (const std::uint64_t rows : kRowSteps) {
-    if (rows > 1 && rows / 2 >= std::max(ctx_size, options.logit_rows)) continue;  // more than any prompt has
-    if (rows < options.logit_rows) break;
-    if (static_cast<double>(workspace_bytes(index, rows, options.threads)) <= kWorkspaceShare * static_cast<double>(memory)) return rows;
+    if (s.rows > 0) break;
+    if (rows > 1 && rows / 2 >= longest) continue;  // more than any prompt has
+    if (fits(rows) || rows == 1) s.rows = rows;
   }
-  return std::max<std::uint64_t>(options.logit_rows, 1);
+  s.pass_rows = options.rows_per_pass > 0 ? std::max(options.rows_per_pass, s.rows) : bidirectional ? std::max(s.rows, longest) : s.rows;
+}
+
+std::uint64_t largest_module(const LeafIndex& index) {
+  std::uint64_t bytes = 0;
+  for (const compress::ModuleEntry& module : index.modules)
+    if (module.kind == compress::ModuleKind::attention || module.kind == compress::ModuleKind::feed_forward)
+      bytes = std::max(bytes, module.bytes);
+  return bytes;
+}
+
+// A causal prompt of several blocks may take several passes: one saves reading, but what it needs in memory is then missing for residents in every step.
+void lengthen_pass(const LeafIndex& index, const LoadOptions& options, std::uint64_t memory, Settings& s) {
+  const std::uint64_t longest = longest_prompt(options, s.ctx_size);
+  if (options.rows_per_pass > 0 || is_bidirectional(index) || longest <= s.rows) return;
+  const std::uint64_t more = workspace_bytes(index, workspace_shape(options, s.rows, longest)) -
+                             workspace_bytes(index, workspace_shape(options, s.rows, s.rows)) + largest_module(index);
+  if (more <= memory / (options.prompt_positions > 0 ? kKnownPromptShare : kPossiblePromptShare)) s.pass_rows = longest;
 }
 
 }  // namespace
@@ -75,28 +122,37 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
   const std::uint64_t least_context =
       explicit_context ? s.ctx_size : std::max(options.needed_positions, std::min(s.ctx_size, kLeastContext));
 
-  PlannedModel planned;
+  const auto fits = [&] {
+    request = request_for(index, options, s, request);
+    return memory >= offload::least_budget(index, request);
+  };
   for (;;) {
-    s.rows = options.rows_per_step > 0 ? options.rows_per_step : choose_rows(index, options, s.ctx_size, memory);
-    request.buffers = buffers_of(index, options, s);
-    if (request.budget.value_or(host.available) >= offload::least_budget(index, request)) break;
+    choose_rows(index, options, memory, s);
+    if (fits()) {
+      const Settings fitting = s;
+      lengthen_pass(index, options, memory, s);
+      if (!fits()) s = fitting;
+      break;
+    }
     if (s.ctx_size == least_context) {
-      while (options.rows_per_step == 0 && s.rows > std::max<std::uint64_t>(options.logit_rows, 1) &&
-             memory < offload::least_budget(index, request)) {
-        s.rows = std::max<std::uint64_t>(s.rows / 2, options.logit_rows);
-        request.buffers = buffers_of(index, options, s);
+      while (options.rows_per_step == 0 && s.rows > 1 && !fits()) {
+        s.rows /= 2;
+        if (options.rows_per_pass == 0 && !is_bidirectional(index)) s.pass_rows = s.rows;
       }
       break;  // make_plan says what is missing, if anything still is
     }
     s.ctx_size = std::max(least_context, s.ctx_size / 2);
   }
+  request = request_for(index, options, s, request);
+  PlannedModel planned;
   planned.plan = offload::make_plan(index, request);
   planned.ctx_size = s.ctx_size;
   planned.rows_per_step = s.rows;
+  planned.rows_per_pass = s.pass_rows;
   planned.kv_type = s.kv_type;
   planned.decode = step_program(
       index, 1, std::min<std::uint64_t>(s.ctx_size, options.needed_positions > 0 ? options.needed_positions : s.ctx_size), 1, s.kv_type);
-  planned.prefill = step_program(index, s.rows, std::min(s.rows, s.ctx_size), 1, s.kv_type);
+  planned.prefill = step_program(index, s.pass_rows, std::min(s.pass_rows, s.ctx_size), 1, s.kv_type);
   planned.decode.buffers = planned.prefill.buffers = request.buffers;
   return planned;
 }

@@ -22,7 +22,10 @@ offload::StepProgram step_program(const compress::LeafIndex& index, std::uint64_
     if (module.kind == ModuleKind::attention) {
       const compress::LayerDescription& layer = index.model.layers[module.layer];
       step.kv_bytes = 2 * std::uint64_t{layer.kv_heads} * kernels::kv_row_bytes(kv_type, layer.head_dim) * positions;
-      step.attention_operations = 4 * std::uint64_t{layer.heads} * layer.head_dim * rows * (positions - rows / 2);
+      // Rows of a prompt see all of each other in CPM-Ant, half elsewhere; there each score has a bias, too.
+      const bool bidirectional = index.model.position == compress::PositionKind::segment_relative_bias;
+      const std::uint64_t seen = bidirectional ? positions : positions - rows / 2;
+      step.attention_operations = std::uint64_t{layer.heads} * (4 * layer.head_dim + bidirectional) * rows * seen;
       step.row_bytes += rows * 4 * std::uint64_t{layer.heads} * layer.head_dim * sizeof(float);
     } else if (module.kind == ModuleKind::feed_forward) {
       step.row_bytes += rows * 4 * std::uint64_t{index.model.layers[module.layer].ff_width} * sizeof(float);

@@ -71,6 +71,7 @@ void StepRunner::run(std::span<const StepRow> rows, std::span<float> logits, std
   check();
   embed(rows);
   make_angles(rows);
+  count_context(rows);
   for (std::size_t l = 0; l < c_.weights.layers.size(); l++) {
     const LayerWeights& layer = c_.weights.layers[l];
     if (layer.attention) {
@@ -87,20 +88,46 @@ void StepRunner::run(std::span<const StepRow> rows, std::span<float> logits, std
 }
 
 void StepRunner::embed(std::span<const StepRow> rows) {
+  using enum compress::TensorRole;
   const std::size_t dim = c_.work.widths.dim;
+  const bool segments = c_.index.model.position == compress::PositionKind::segment_relative_bias;
   by_rows(rows.size(), 8, [&](std::size_t begin, std::size_t end, std::size_t thread) {
-    for (std::size_t r = begin; r < end; r++)
-      compress::read_embedding_row(c_.embedding_file, c_.index, rows[r].id, embedding_scratch_[thread], c_.work.hidden + r * dim);
+    ThreadScratch& scratch = embedding_scratch_[thread];
+    const auto read = [&](compress::TensorRole table, std::uint64_t row, float* out) {
+      compress::read_embedding_row(c_.embedding_file, c_.index, row, scratch.strip, out, table);
+      const float divisor = c_.index.find(table)->divisor;
+      for (std::size_t i = 0; i < dim && divisor != 1; i++) out[i] /= divisor;
+    };
+    for (std::size_t r = begin; r < end; r++) {
+      read(rows[r].prompt_slot ? prompt_embedding : embedding, rows[r].id, hidden(r));
+      if (!segments) continue;
+      scratch.row.resize(dim);
+      read(segment_embedding, rows[r].segment, scratch.row.data());
+      add_(hidden(r), scratch.row.data(), dim);
+    }
   });
 }
 
 void StepRunner::make_angles(std::span<const StepRow> rows) {
+  if (c_.index.model.position != compress::PositionKind::rope_half) return;
   const std::size_t half = c_.rope.inverse_frequency.size();
   by_rows(rows.size(), 32, [&](std::size_t begin, std::size_t end, std::size_t) {
     for (std::size_t r = begin; r < end; r++)
       kernels::rope_angles(rows[r].position, c_.rope.inverse_frequency, c_.rope.attention_factor, c_.work.cos + r * half,
                            c_.work.sin + r * half);
   });
+}
+
+void StepRunner::count_context(std::span<const StepRow> rows) {
+  for (const StepRow& row : rows) {
+    if (row.sequence >= context_end_.size()) context_end_.resize(row.sequence + 1);
+    if (row.context) context_end_[row.sequence] = row.position + 1;
+  }
+}
+
+template <class Work>
+void StepRunner::for_blocks(std::size_t rows, Work&& work) const {
+  for (std::size_t begin = 0; begin < rows; begin += c_.work.rows) work(Block{begin, std::min<std::size_t>(rows, begin + c_.work.rows)});
 }
 
 void StepRunner::norm(const float* x, const float* weight, float* y, std::size_t rows) {
@@ -122,27 +149,42 @@ void StepRunner::quantize(const float* x, std::size_t x_stride, std::size_t k, s
 }
 
 void StepRunner::multiply(const compress::ModuleEntry& module, std::span<const Product> products, const float* x, std::size_t x_stride,
-                          std::size_t rows) {
+                          std::size_t rows, AfterUse after) {
   const compress::TensorEntry& first = *products.front().matrix->tensor;
   const compress::TensorEntry& last = *products.back().matrix->tensor;
-  if (std::any_of(products.begin(), products.end(), [](const Product& p) { return p.matrix->takes_groups; }))
-    quantize(x, x_stride, first.k, rows);
+  const bool takes_groups = std::any_of(products.begin(), products.end(), [](const Product& p) { return p.matrix->takes_groups; });
+  std::size_t quantized = rows;  // the block whose int8 rows are there
   pieces_.clear();
   const auto run_pieces = [&] {
-    c_.team.run(pieces_.size(), [&](std::size_t piece, std::size_t) { pieces_[piece].kernel(pieces_[piece].args); });
+    if (pieces_.empty()) return;
+    for_blocks(rows, [&](Block block) {
+      const float* input = x + block.begin * x_stride;
+      if (takes_groups && quantized != block.begin) {
+        quantize(input, x_stride, first.k, block.rows());
+        quantized = block.begin;
+      }
+      c_.team.run(pieces_.size(), [&](std::size_t p, std::size_t thread) {
+        Piece piece = pieces_[p];
+        piece.args.groups = c_.work.groups;
+        piece.args.x = input;
+        piece.args.x_stride = x_stride;
+        piece.args.rows = block.rows();
+        piece.args.y += block.begin * piece.args.y_stride;
+        run_piece(piece, thread);
+      });
+    });
     pieces_.clear();
   };
-  // Resident chunks wait for each other, so that the threads meet once for all of them; a streamed one is used and given back at once.
+  // Chunks that are there wait for each other, so that the threads meet once for all of them; one that comes from disk is used, and given back, at once.
   c_.chunks.for_each(
-      module, first.offset, last.offset + last.bytes,
+      module, first.offset, last.offset + last.bytes, after,
       [&](const compress::ChunkEntry& chunk, std::span<const std::byte> blob) {
-        for (const Product& product : products) add_pieces(product, chunk, blob, x, x_stride, rows);
+        for (const Product& product : products) add_pieces(product, chunk, blob, std::min<std::size_t>(rows, c_.work.rows));
       },
       run_pieces);
 }
 
-void StepRunner::add_pieces(const Product& product, const compress::ChunkEntry& chunk, std::span<const std::byte> blob, const float* x,
-                            std::size_t x_stride, std::size_t rows) {
+void StepRunner::add_pieces(const Product& product, const compress::ChunkEntry& chunk, std::span<const std::byte> blob, std::size_t rows) {
   const compress::TensorEntry& tensor = *product.matrix->tensor;
   const std::uint64_t strip_bytes = tensor.strip_bytes();
   const std::uint64_t begin = std::max(chunk.module_offset, tensor.offset),
@@ -154,15 +196,11 @@ void StepRunner::add_pieces(const Product& product, const compress::ChunkEntry& 
   const std::uint64_t strips_end = (end - tensor.offset) / strip_bytes;
   for (std::uint64_t s = (begin - tensor.offset) / strip_bytes; s < strips_end; s += step) {
     const std::uint64_t strips = std::min(step, strips_end - s), output = s * kernels::kStripRows;
-    Piece piece{product.matrix->kernel, {}};
+    Piece piece{product.matrix, {}};
     piece.args.weights = blob.data() + (tensor.offset + s * strip_bytes - chunk.module_offset);
     piece.args.k = tensor.k;
     piece.args.strips = strips;
     piece.args.outputs = std::min<std::uint64_t>(strips * kernels::kStripRows, tensor.rows - output);
-    piece.args.groups = c_.work.groups;
-    piece.args.x = x;
-    piece.args.x_stride = x_stride;
-    piece.args.rows = rows;
     piece.args.factor = product.matrix->factor;
     piece.args.bias = product.matrix->bias ? product.matrix->bias + output : nullptr;
     piece.args.y = product.y + output;
@@ -171,26 +209,57 @@ void StepRunner::add_pieces(const Product& product, const compress::ChunkEntry& 
   }
 }
 
-void StepRunner::attention(std::size_t layer, const AttentionWeights& w, std::span<const StepRow> rows) {
+void StepRunner::run_piece(const Piece& piece, std::size_t thread) {
+  const Matrix& matrix = *piece.matrix;
+  if (!matrix.decoded) return matrix.kernel(piece.args);
+  const std::size_t k = piece.args.k;
+  float *by_row = c_.work.decoded(thread), *by_line = by_row + kernels::kStripRows * k;
+  for (std::size_t s = 0; s < piece.args.strips; s++) {
+    const std::size_t output = s * kernels::kStripRows;
+    kernels::decode_strip(matrix.tensor->layout, piece.args.weights + s * matrix.tensor->strip_bytes(), k, by_row);
+    for (std::size_t i = 0; i < k; i++)
+      for (std::size_t r = 0; r < kernels::kStripRows; r++) by_line[i * kernels::kStripRows + r] = by_row[r * k + i];
+    kernels::MatmulArgs strip = piece.args;
+    strip.weights = reinterpret_cast<const std::byte*>(by_line);
+    strip.strips = 1;
+    strip.outputs = std::min(kernels::kStripRows, piece.args.outputs - output);
+    if (strip.bias) strip.bias += output;
+    strip.y += output;
+    matrix.kernel(strip);
+  }
+}
+
+void StepRunner::store_keys(std::size_t layer, std::span<const StepRow> rows, Block block) {
   Workspace& work = c_.work;
   const compress::LayerDescription& d = c_.index.model.layers[layer];
-  const std::size_t heads = std::size_t{d.heads} * d.head_dim, kv = std::size_t{d.kv_heads} * d.head_dim,
-                    half = c_.rope.inverse_frequency.size();
-  norm(work.hidden, w.norm, work.normed, rows.size());
-  const Product qkv[] = {{&w.q, work.q, heads}, {&w.k, work.k, kv}, {&w.v, work.v, kv}};
-  multiply(*w.module, qkv, work.normed, work.widths.dim, rows.size());
+  const bool rope = c_.index.model.position == compress::PositionKind::rope_half;
+  const std::size_t kv = std::size_t{d.kv_heads} * d.head_dim, half = c_.rope.inverse_frequency.size();
+  by_rows(block.rows(), 16, [&](std::size_t begin, std::size_t end, std::size_t) {
+    for (std::size_t i = begin; i < end; i++) {
+      const std::size_t r = block.begin + i;
+      if (rope) kernels::rope_apply(work.k + i * kv, d.kv_heads, d.head_dim, half, work.cos + r * half, work.sin + r * half);
+      c_.cache.store(layer, rows[r].sequence, rows[r].position, work.k + i * kv, work.v + i * kv);
+    }
+  });
+}
 
-  by_rows(rows.size(), 16, [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (std::size_t r = begin; r < end; r++) {
-      if (c_.index.model.position == compress::PositionKind::rope_half) {
-        kernels::rope_apply(work.q + r * heads, d.heads, d.head_dim, half, work.cos + r * half, work.sin + r * half);
-        kernels::rope_apply(work.k + r * kv, d.kv_heads, d.head_dim, half, work.cos + r * half, work.sin + r * half);
-      }
-      c_.cache.store(layer, rows[r].sequence, rows[r].position, work.k + r * kv, work.v + r * kv);
-      work.attention[r] = c_.cache.row(layer, rows[r].sequence, rows[r].position + 1);
+// From q to context; all keys that the block's rows see are in the cache.
+void StepRunner::attend(std::size_t layer, std::span<const StepRow> rows, Block block) {
+  Workspace& work = c_.work;
+  const compress::LayerDescription& d = c_.index.model.layers[layer];
+  const bool rope = c_.index.model.position == compress::PositionKind::rope_half;
+  const std::size_t heads = std::size_t{d.heads} * d.head_dim, half = c_.rope.inverse_frequency.size();
+  by_rows(block.rows(), 16, [&](std::size_t begin, std::size_t end, std::size_t) {
+    for (std::size_t i = begin; i < end; i++) {
+      const std::size_t r = block.begin + i;
+      const StepRow& row = rows[r];
+      if (rope) kernels::rope_apply(work.q + i * heads, d.heads, d.head_dim, half, work.cos + r * half, work.sin + r * half);
+      work.attention[i] = c_.cache.row(layer, row.sequence, row.position, row.context ? context_end_[row.sequence] : row.position + 1);
     }
   });
 
+  kernels::AttentionBias bias{};
+  if (!c_.bias.empty()) bias = c_.bias.of_layer(d);
   kernels::AttentionArgs args{};
   args.type = c_.cache.type();
   args.heads = d.heads;
@@ -200,49 +269,85 @@ void StepRunner::attention(std::size_t layer, const AttentionWeights& w, std::sp
   args.q = work.q;
   args.q_stride = heads;
   args.row = work.attention;
-  args.rows = rows.size();
+  args.rows = block.rows();
   args.y = work.context;
   args.y_stride = heads;
-  const std::size_t group = d.heads / d.kv_heads, blocks = (rows.size() + kAttentionRows - 1) / kAttentionRows;
-  c_.team.run(d.kv_heads * blocks, [&](std::size_t piece, std::size_t thread) {
+  args.bias = c_.bias.empty() ? nullptr : &bias;
+  const std::size_t group = d.heads / d.kv_heads, pieces = (block.rows() + kAttentionRows - 1) / kAttentionRows;
+  c_.team.run(d.kv_heads * pieces, [&](std::size_t piece, std::size_t thread) {
     kernels::AttentionArgs part = args;
-    const std::size_t head = piece % d.kv_heads, block = blocks - 1 - piece / d.kv_heads;  // the longest first
+    const std::size_t head = piece % d.kv_heads, at = pieces - 1 - piece / d.kv_heads;  // the longest first
     part.head_begin = head * group;
     part.head_end = part.head_begin + group;
-    part.row_begin = block * kAttentionRows;
-    part.row_end = std::min(rows.size(), part.row_begin + kAttentionRows);
+    part.row_begin = at * kAttentionRows;
+    part.row_end = std::min(block.rows(), part.row_begin + kAttentionRows);
     part.scratch = work.scratch(thread);
     attention_(part);
   });
-  const Product out[] = {{&w.out, work.projected, work.widths.dim}};
-  multiply(*w.module, out, work.context, heads, rows.size());
-  add(work.hidden, work.projected, rows.size());
+}
+
+void StepRunner::attention(std::size_t layer, const AttentionWeights& w, std::span<const StepRow> rows) {
+  Workspace& work = c_.work;
+  const compress::LayerDescription& d = c_.index.model.layers[layer];
+  const std::size_t heads = std::size_t{d.heads} * d.head_dim, kv = std::size_t{d.kv_heads} * d.head_dim, dim = work.widths.dim;
+  const Product q{&w.q, work.q, heads}, k{&w.k, work.k, kv}, v{&w.v, work.v, kv}, out{&w.out, work.projected, dim};
+  const auto give_out = [&](Block block, AfterUse after) {
+    attend(layer, rows, block);
+    multiply(*w.module, {&out, 1}, work.context, heads, block.rows(), after);
+    add(hidden(block.begin), work.projected, block.rows());
+  };
+  if (rows.size() <= work.rows) {
+    const Product qkv[] = {q, k, v};
+    norm(hidden(0), w.norm, work.normed, rows.size());
+    multiply(*w.module, qkv, work.normed, dim, rows.size(), AfterUse::give_back);
+    store_keys(layer, rows, {0, rows.size()});
+    give_out({0, rows.size()}, AfterUse::give_back);
+  } else {
+    // A context row may see keys of a later block: first all keys, then all queries.
+    for_blocks(rows.size(), [&](Block block) {
+      const Product kv_products[] = {k, v};
+      norm(hidden(block.begin), w.norm, work.normed, block.rows());
+      multiply(*w.module, kv_products, work.normed, dim, block.rows(), AfterUse::keep);
+      store_keys(layer, rows, block);
+    });
+    for_blocks(rows.size(), [&](Block block) {
+      norm(hidden(block.begin), w.norm, work.normed, block.rows());
+      multiply(*w.module, {&q, 1}, work.normed, dim, block.rows(), AfterUse::keep);
+      give_out(block, AfterUse::keep);
+    });
+  }
+  c_.chunks.finish(*w.module);
 }
 
 void StepRunner::feed_forward(const FeedForwardWeights& w, std::size_t rows) {
   Workspace& work = c_.work;
-  const std::size_t width = w.gate.rows();
-  norm(work.hidden, w.norm, work.normed, rows);
-  const Product gate_up[] = {{&w.gate, work.gate, width}, {&w.up, work.up, width}};
-  multiply(*w.module, gate_up, work.normed, work.widths.dim, rows);
-  by_rows(rows, 8, [&](std::size_t begin, std::size_t end, std::size_t) {
-    gated_(gate_, work.gate + begin * width, work.up + begin * width, (end - begin) * width);
+  const std::size_t width = w.gate.rows(), dim = work.widths.dim;
+  const AfterUse after = rows <= work.rows ? AfterUse::give_back : AfterUse::keep;
+  for_blocks(rows, [&](Block block) {
+    norm(hidden(block.begin), w.norm, work.normed, block.rows());
+    const Product gate_up[] = {{&w.gate, work.gate, width}, {&w.up, work.up, width}};
+    multiply(*w.module, gate_up, work.normed, dim, block.rows(), after);
+    by_rows(block.rows(), 8, [&](std::size_t begin, std::size_t end, std::size_t) {
+      gated_(gate_, work.gate + begin * width, work.up + begin * width, (end - begin) * width);
+    });
+    const Product down[] = {{&w.down, work.projected, dim}};
+    multiply(*w.module, down, work.gate, width, block.rows(), after);
+    add(hidden(block.begin), work.projected, block.rows());
   });
-  const Product down[] = {{&w.down, work.projected, work.widths.dim}};
-  multiply(*w.module, down, work.gate, width, rows);
-  add(work.hidden, work.projected, rows);
+  c_.chunks.finish(*w.module);
 }
 
 void StepRunner::head(std::span<const StepRow> rows, std::span<float> logits) {
-  Workspace& work = c_.work;
-  const std::size_t dim = work.widths.dim;
+  const std::size_t dim = c_.work.widths.dim;
   std::size_t wanted = 0;
   for (std::size_t r = 0; r < rows.size(); r++)
-    if (rows[r].wants_logits) std::memmove(work.projected + wanted++ * dim, work.hidden + r * dim, dim * sizeof(float));
-  if (wanted == 0) return c_.chunks.skip(*c_.weights.head_module);
-  norm(work.projected, c_.weights.output_norm, work.normed, wanted);
-  const Product product[] = {{&c_.weights.head, logits.data(), c_.index.model.vocab_size}};
-  multiply(*c_.weights.head_module, product, work.normed, dim, wanted);
+    if (rows[r].wants_logits) std::memmove(hidden(wanted++), hidden(r), dim * sizeof(float));
+  if (wanted > 0) {
+    norm(hidden(0), c_.weights.output_norm, hidden(0), wanted);
+    const Product product[] = {{&c_.weights.head, logits.data(), c_.index.model.vocab_size}};
+    multiply(*c_.weights.head_module, product, hidden(0), dim, wanted, AfterUse::give_back);
+  }
+  c_.chunks.finish(*c_.weights.head_module);
 }
 
 }  // namespace leafcutter::runtime

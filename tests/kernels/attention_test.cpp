@@ -17,15 +17,25 @@ struct Shape {
   std::size_t heads, kv_heads, head_dim, capacity;
 };
 
-// Two sequences' caches, random queries, one row per entry of `visible`; rows alternate between the caches when there are two.
+// How a problem's rows find and see their keys.
+enum class Keys { plain, biased, biased_and_scattered };  // scattered: position j lies in a slot of its own, not in slot j
+
+// Two sequences' caches, random queries, one row per entry of `visible`; rows alternate between the caches when there are two. With a bias, keys are of two segments that change within a block, and a
+// row may see keys behind its position.
 struct Problem {
   Shape shape;
   KvType type;
   std::vector<std::byte> k[2], v[2];
-  std::vector<float> q, bias;
+  std::vector<float> q;
   std::vector<AttentionRow> rows;
+  static constexpr std::size_t kReach = 100, kSegments = 3;
+  std::vector<float> by_distance, across;
+  std::vector<std::uint8_t> segments;
+  std::vector<std::uint16_t> columns;
+  std::vector<std::uint32_t> slots[2];
+  AttentionBias bias{};
 
-  Problem(Shape s, KvType t, const std::vector<std::size_t>& visible, std::size_t caches, bool with_bias) : shape(s), type(t) {
+  Problem(Shape s, KvType t, const std::vector<std::size_t>& visible, std::size_t caches, Keys keys) : shape(s), type(t) {
     std::mt19937 random(static_cast<unsigned>(s.head_dim * 31 + s.capacity));
     std::normal_distribution<float> normal;
     const std::size_t row_bytes = kv_row_bytes(t, s.head_dim);
@@ -40,12 +50,35 @@ struct Problem {
       }
     q.resize(visible.size() * s.heads * s.head_dim);
     for (float& value : q) value = normal(random);
-    bias.resize(with_bias ? s.heads * s.capacity : 0);
-    for (float& value : bias) value = normal(random);
-    for (std::size_t r = 0; r < visible.size(); r++) {
-      const std::size_t c = r % caches;
-      rows.push_back({k[c].data(), v[c].data(), s.capacity * row_bytes, visible[r], with_bias ? bias.data() : nullptr, s.capacity});
+    if (keys != Keys::plain) make_bias(random);
+    for (std::size_t c = 0; c < caches; c++) {
+      for (std::size_t j = 0; j < s.capacity; j++) slots[c].push_back(static_cast<std::uint32_t>(j));
+      std::shuffle(slots[c].begin(), slots[c].end(), random);
     }
+    for (std::size_t r = 0; r < visible.size(); r++) {
+      const std::size_t c = r % caches, position = visible[r] - std::min(visible[r], r % 4 * 5 + 1);
+      rows.push_back({k[c].data(), v[c].data(), s.capacity * row_bytes, visible[r],
+                      keys == Keys::biased_and_scattered ? slots[c].data() : nullptr, segments.data(), position,
+                      segments.empty() ? std::uint8_t{0} : segments[position]});
+    }
+  }
+
+  // Columns in another order than heads and more of them; distances up to 36 have values of their own, those beyond share one.
+  void make_bias(std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    const std::size_t all = shape.heads + 2, stride = 2 * kReach + 1;
+    by_distance.resize(all * stride);
+    for (std::size_t c = 0; c < all; c++) {
+      float* column = by_distance.data() + c * stride;
+      for (std::size_t d = 0; d < stride; d++) column[d] = normal(random);
+      std::fill(column, column + kBiasMargin, column[kBiasMargin]);
+      std::fill(column + stride - kBiasMargin, column + stride, column[stride - kBiasMargin - 1]);
+    }
+    across.resize(kSegments * kSegments * all);
+    for (float& value : across) value = normal(random);
+    for (std::size_t j = 0; j < shape.capacity; j++) segments.push_back(j < 32 ? 0 : j < 200 ? 2 : j < 256 ? 1 : 0);
+    for (std::size_t h = 0; h < shape.heads; h++) columns.push_back(static_cast<std::uint16_t>((h * 7 + 3) % all));
+    bias = {by_distance.data() + kReach, stride, kReach, across.data(), kSegments, all, columns.data()};
   }
 
   AttentionArgs args(float* y, float* scratch) const {
@@ -65,6 +98,7 @@ struct Problem {
             shape.heads,
             0,
             rows.size(),
+            segments.empty() ? nullptr : &bias,
             scratch};
   }
 
@@ -113,11 +147,11 @@ TEST_CASE("attention agrees with the double reference for every KV type, head di
                                 {2, 1, 128, 320},
                                 {40, 1, 33, 320},
                                 {1, 1, 256, 320}})
-        for (const bool bias : {false, true}) {
+        for (const Keys keys : {Keys::plain, Keys::biased, Keys::biased_and_scattered}) {
           CAPTURE(isa.name);
           CAPTURE(kv_type_name(type));
           CAPTURE(shape.head_dim);
-          const Problem problem(shape, type, kVisible, 1, bias);
+          const Problem problem(shape, type, kVisible, 1, keys);
           const std::vector<float> got = problem.run(attention_kernel(isa.isa)), want = problem.run(attention_reference);
           float error = 0;
           for (std::size_t i = 0; i < want.size(); i++) error = std::max(error, std::abs(got[i] - want[i]));
@@ -133,7 +167,7 @@ TEST_CASE("a row's attention does not depend on the other rows, on the split by 
       for (const Shape shape : {Shape{9, 3, 64, 320}, {40, 1, 33, 320}, {2, 2, 128, 320}})
         for (const std::size_t caches : {1, 2}) {
           CAPTURE(isa.name);
-          const Problem problem(shape, type, kVisible, caches, true);
+          const Problem problem(shape, type, kVisible, caches, Keys::biased_and_scattered);
           CHECK(same_bits(problem.run(attention_kernel(isa.isa)), problem.run_in_parts(attention_kernel(isa.isa))));
         }
   }
@@ -142,7 +176,7 @@ TEST_CASE("a row's attention does not depend on the other rows, on the split by 
 TEST_CASE("what lies behind the visible keys does not matter") {
   for (const IsaInfo& isa : isa_table()) {
     if (!isa.here) continue;
-    Problem problem({4, 2, 32, 320}, KvType::f32, {70}, 1, false);
+    Problem problem({4, 2, 32, 320}, KvType::f32, {70}, 1, Keys::plain);
     const std::vector<float> before = problem.run(attention_kernel(isa.isa));
     const std::size_t row_bytes = kv_row_bytes(KvType::f32, 32);
     for (std::size_t head = 0; head < 2; head++)
@@ -158,15 +192,20 @@ TEST_CASE("extreme scores give finite weights") {
   for (const IsaInfo& isa : isa_table()) {
     if (!isa.here) continue;
     CAPTURE(isa.name);
-    Problem problem({1, 1, 8, 128}, KvType::f32, {100}, 1, true);
-    for (std::size_t j = 0; j < 100; j++) problem.bias[j] = j == 37 ? 0.0f : -1e30f;
+    Problem problem({1, 1, 8, 128}, KvType::f32, {100}, 1, Keys::biased);
+    std::fill(problem.segments.begin(), problem.segments.end(), std::uint8_t{1});
+    problem.segments[37] = 2;
+    problem.rows[0].segment = 2;
+    std::fill(problem.by_distance.begin(), problem.by_distance.end(), 0.0f);
+    std::fill(problem.across.begin(), problem.across.end(), -1e30f);
     const std::vector<float> got = problem.run(attention_kernel(isa.isa));
     for (std::size_t i = 0; i < 8; i++) {
       float value;
       std::memcpy(&value, problem.v[0].data() + (37 * 8 + i) * sizeof(float), sizeof value);
       CHECK(got[i] == doctest::Approx(value));
     }
-    for (float& b : problem.bias) b = -std::numeric_limits<float>::infinity();
+    for (auto* values : {&problem.by_distance, &problem.across})
+      std::fill(values->begin(), values->end(), -std::numeric_limits<float>::infinity());
     for (const float v : problem.run(attention_kernel(isa.isa))) CHECK(v == 0);
   }
 }
