@@ -19,7 +19,7 @@ Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options
   result.batch = wish.batch;
   result.planned = runtime::plan_model(index, options, host, already_charged, nullptr);
   const runtime::PlannedModel& p = result.planned;
-  const std::uint64_t block = std::min(p.rows_per_step, wish.prompt_tokens);
+  const std::uint64_t block = std::min(p.rows_per_pass, wish.prompt_tokens);
   const offload::StepProgram decode = runtime::step_program(index, wish.batch, wish.prompt_tokens, wish.batch, p.kv_type);
   const offload::StepProgram prefill = runtime::step_program(index, block, wish.prompt_tokens, 1, p.kv_type);
   result.prediction =
