@@ -12,6 +12,7 @@ using compress::TokenKind;
 struct Tokenizer::State {
   State(compress::TokenizerData data, const std::string& file) : kinds(std::move(data.kinds)), codec(make_text_codec(data, kinds, file)) {
     prompt_begin = data.add_begin ? data.begin_id : std::nullopt;
+    unknown = data.unknown_id;
     if (data.end_id) ends.push_back(*data.end_id);
     ends.insert(ends.end(), data.end_of_turn_ids.begin(), data.end_of_turn_ids.end());
     template_name = std::move(data.template_name);
@@ -21,7 +22,7 @@ struct Tokenizer::State {
 
   std::vector<TokenKind> kinds;
   std::unique_ptr<TextCodec> codec;
-  std::optional<std::uint32_t> prompt_begin;
+  std::optional<std::uint32_t> prompt_begin, unknown;
   std::vector<std::uint32_t> ends;
   std::uint32_t vocabulary = 0;
   std::string template_name;
@@ -57,6 +58,9 @@ std::string Tokenizer::decode(std::span<const std::uint32_t> ids, bool with_spec
 std::uint32_t Tokenizer::vocabulary_size() const { return state_->vocabulary; }
 std::optional<std::uint32_t> Tokenizer::begin_id() const { return state_->prompt_begin; }
 bool Tokenizer::is_special(std::uint32_t id) const { return id < state_->kinds.size() && state_->kinds[id] == TokenKind::special; }
+bool Tokenizer::is_unknown(std::uint32_t id) const {
+  return id == state_->unknown || (id < state_->kinds.size() && state_->kinds[id] == TokenKind::unknown);
+}
 bool Tokenizer::is_end(std::uint32_t id) const { return std::find(state_->ends.begin(), state_->ends.end(), id) != state_->ends.end(); }
 std::optional<std::uint32_t> Tokenizer::id_of(std::string_view token) const { return state_->codec->id_of(token); }
 const std::string& Tokenizer::chat_template_name() const { return state_->template_name; }
