@@ -14,13 +14,19 @@
 
 namespace leafcutter::runtime {
 
+// Habits of the programs that CPM-Ant is known with (CPM-Live's generation, transformers); none: the options as they are.
+enum class Preset : std::uint8_t { none, cpm_live, hf };
+
 struct GenerateOptions {
   std::uint64_t max_tokens = 128;
   SamplingOptions sampling;
   std::vector<std::string> stop;  // text that ends the generation and is not given out
   bool ignore_end = false;        // go on past end ids
   std::uint32_t logprobs = 0;     // 0: none are computed; k: the token's and the k best
-  std::uint32_t sequence = 0;     // the prompt continues what this sequence's cache holds
+  std::uint32_t task = 2;         // CPM-Ant: which prompt slots stand in front of a prompt that begins an empty cache
+  Preset preset = Preset::
+      none;  // cpm_live: only what was generated is penalised, and it begins with neither an end nor a line's end; temperature 0 is the plain arg-max all the same
+  std::uint32_t sequence = 0;  // the prompt continues what this sequence's cache holds
 };
 
 struct TokenLogprob {
@@ -56,9 +62,9 @@ struct Perplexity {
   std::uint64_t tokens = 0;  // scored
 };
 
-// As llama.cpp's tool: consecutive windows of `window` ids from an empty cache, an incomplete last one dropped, the tokens window/2+1..window-1 of each scored. Throws Error(usage) when there is no whole window.
+// As llama.cpp's tool: consecutive windows of `window` ids from an empty cache (CPM-Ant: behind the prompt slots of a task, all ids targets), an incomplete last one dropped, the tokens window/2+1..window-1 of each scored. Throws Error(usage) when there is no whole window.
 Perplexity perplexity(Model& model, std::span<const std::uint32_t> ids, std::uint64_t window,
                       const std::function<void(std::uint64_t window, std::uint64_t windows, const Perplexity& so_far)>& progress = {},
-                      std::stop_token stop = {});
+                      std::stop_token stop = {}, std::uint32_t task = 2);
 
 }  // namespace leafcutter::runtime

@@ -57,12 +57,16 @@ void KvCache::truncate(std::uint32_t sequence, std::uint64_t positions) {
   }
 }
 
-void KvCache::fork(std::uint32_t from, std::uint32_t to) {
-  if (from == to) return;
-  for (const std::uint32_t slot : sequences_.at(from).slots) users_[slot]++;  // first, so that what both have stays
-  truncate(to, 0);
-  sequences_[to].slots = sequences_[from].slots;
-  sequences_[to].segments = sequences_[from].segments;
+void KvCache::fork(std::span<const std::uint32_t> parents) {
+  for (const std::uint32_t parent : parents)
+    for (const std::uint32_t slot : sequences_.at(parent).slots) users_[slot]++;  // first, so that what stays in use is never free
+  const std::vector<Sequence> before(sequences_.begin(), sequences_.begin() + static_cast<std::ptrdiff_t>(parents.size()));
+  for (std::uint32_t i = 0; i < parents.size(); i++) {
+    const Sequence& parent = parents[i] < parents.size() ? before[parents[i]] : sequences_[parents[i]];
+    truncate(i, 0);
+    sequences_[i].slots.insert(sequences_[i].slots.end(), parent.slots.begin(), parent.slots.end());
+    sequences_[i].segments.insert(sequences_[i].segments.end(), parent.segments.begin(), parent.segments.end());
+  }
 }
 
 void KvCache::store(std::size_t layer, std::uint32_t sequence, std::uint64_t position, const float* k, const float* v) {

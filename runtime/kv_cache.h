@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/page_buffer.h"
@@ -38,7 +39,7 @@ class KvCache {
   // One more position, of a token with this segment. There must be a free slot and room in the sequence: the caller has counted.
   void append(std::uint32_t sequence, std::uint8_t segment);
   void truncate(std::uint32_t sequence, std::uint64_t positions);  // forgets from there on
-  void fork(std::uint32_t from, std::uint32_t to);                 // `to` becomes what `from` is; slots are shared
+  void fork(std::span<const std::uint32_t> parents);               // sequence i becomes what sequence parents[i] was; slots are shared
 
   // Keys and values of one position that was appended, kv_heads * head_dim floats each.
   void store(std::size_t layer, std::uint32_t sequence, std::uint64_t position, const float* k, const float* v);

@@ -104,10 +104,10 @@ class LoadedModel final : public Model {
 
   std::uint64_t cached_positions(std::uint32_t sequence) const override { return cache_.positions(sequence); }
   void truncate(std::uint32_t sequence, std::uint64_t positions) override { cache_.truncate(sequence, positions); }
-  void fork(std::uint32_t from, std::uint32_t to) override {
-    check_sequence(from);
-    check_sequence(to);
-    cache_.fork(from, to);
+  void fork(std::span<const std::uint32_t> parents) override {
+    for (const std::uint32_t parent : parents) check_sequence(parent);
+    if (!parents.empty()) check_sequence(static_cast<std::uint32_t>(parents.size() - 1));
+    cache_.fork(parents);
   }
   const LeafIndex& index() const override { return opened_.index; }
   const Tokenizer* tokenizer() const override { return opened_.tokenizer.get(); }
@@ -115,6 +115,7 @@ class LoadedModel final : public Model {
   const offload::Plan& plan() const override { return planned_.plan; }
   offload::PagerStats pager_stats() const override { return pager_.stats(); }
   const offload::MemoryAccount& account() const override { return account_; }
+  std::size_t sequences() const override { return options_.sequences; }
   std::uint64_t ctx_size() const override { return planned_.ctx_size; }
   std::uint64_t rows_per_step() const override { return planned_.rows_per_step; }
   std::uint64_t rows_per_pass() const override { return planned_.rows_per_pass; }

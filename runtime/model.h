@@ -69,7 +69,8 @@ class Model {
 
   virtual std::uint64_t cached_positions(std::uint32_t sequence) const = 0;
   virtual void truncate(std::uint32_t sequence, std::uint64_t positions) = 0;  // forget from there on
-  virtual void fork(std::uint32_t from, std::uint32_t to) = 0;  // `to` goes on from where `from` stands; keys and values are shared
+  virtual void fork(
+      std::span<const std::uint32_t> parents) = 0;  // sequence i goes on from where sequence parents[i] stood; keys and values are shared
 
   virtual const compress::LeafIndex& index() const = 0;
   virtual const Tokenizer* tokenizer() const = 0;             // null: none in the file
@@ -78,6 +79,7 @@ class Model {
   virtual offload::PagerStats pager_stats() const = 0;
   virtual const offload::MemoryAccount& account() const = 0;
   virtual std::uint64_t ctx_size() const = 0;
+  virtual std::size_t sequences() const = 0;
   virtual std::uint64_t rows_per_step() const = 0;
   virtual std::uint64_t rows_per_pass() const = 0;
   virtual kernels::KvType kv_type() const = 0;

@@ -68,13 +68,17 @@ std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std
         logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
   }
 
+  const double temperature = options_.temperature_first ? 1 : options_.temperature;
+  if (options_.temperature_first)
+    for (auto& candidate : candidates_) candidate.first /= options_.temperature;
+
   // Only as many are sorted as may be kept.
   const std::size_t keep = options_.top_k == 0 ? candidates_.size() : std::min<std::size_t>(options_.top_k, candidates_.size());
   std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(keep), candidates_.end(), likelier);
   candidates_.resize(keep);
 
-  const auto weight = [&](std::size_t i, double temperature) {
-    return std::exp((static_cast<double>(candidates_[i].first) - candidates_[0].first) / temperature);
+  const auto weight = [&](std::size_t i, double divisor) {
+    return std::exp((static_cast<double>(candidates_[i].first) - candidates_[0].first) / divisor);
   };
   std::size_t kept = candidates_.size();
   if (options_.top_p < 1) {
@@ -91,10 +95,10 @@ std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std
       if (weight(i, 1) < options_.min_p) kept = i;
 
   double all = 0;
-  for (std::size_t i = 0; i < kept; i++) all += weight(i, options_.temperature);
+  for (std::size_t i = 0; i < kept; i++) all += weight(i, temperature);
   double at = random() * all;
   for (std::size_t i = 0; i < kept; i++)
-    if ((at -= weight(i, options_.temperature)) < 0) return candidates_[i].second;
+    if ((at -= weight(i, temperature)) < 0) return candidates_[i].second;
   return candidates_[kept - 1].second;
 }
 

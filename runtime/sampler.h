@@ -15,6 +15,7 @@ struct SamplingOptions {
   float min_p = 0.05f;                   // 0: all
   float repetition_penalty = 1.0f;       // Keskar et al. 2019, over `history`; 1: none
   std::uint32_t repetition_window = 64;  // last ids of history that count; 0: all
+  bool temperature_first = false;        // CPM-Live and transformers: temperature before the filters
   std::uint64_t seed = 0;
 };
 

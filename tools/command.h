@@ -22,6 +22,7 @@ RunCommand add_verify(CLI::App& app);
 RunCommand add_plan(CLI::App& app);
 RunCommand add_run(CLI::App& app);
 RunCommand add_eval(CLI::App& app);
+RunCommand add_score(CLI::App& app);
 RunCommand add_bench(CLI::App& app);
 RunCommand add_tokenize(CLI::App& app);
 RunCommand add_synth(CLI::App& app);

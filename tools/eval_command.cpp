@@ -18,7 +18,8 @@ namespace {
 
 struct EvalFlags {
   std::string model;
-  std::string text_file, ids_file;
+  std::string text_file, ids_file, activations = "int8";
+  std::uint32_t task = 2;
   LoadFlags load;
 };
 
@@ -37,6 +38,11 @@ RunCommand add_eval(CLI::App& app) {
   auto* text = app.add_option("--text", flags->text_file, "a text file");
   auto* ids = app.add_option("--ids-file", flags->ids_file, "a file of decimal ids, white space between");
   text->excludes(ids);
+  app.add_option("--activations", flags->activations,
+                 "what quantized weights are multiplied with: int8 as in run, or f32 (slow; shows what the weights alone lose)")
+      ->check(CLI::IsMember({"int8", "f32"}))
+      ->capture_default_str();
+  app.add_option("--task", flags->task, "CPM-Ant: the prompt slots in front of each window")->capture_default_str();
   add_load_flags(app, flags->load);
   app.parse_complete_callback([flags] {
     if (flags->text_file.empty() && flags->ids_file.empty()) throw CLI::RequiredError("--text or --ids-file");
@@ -55,7 +61,10 @@ RunCommand add_eval(CLI::App& app) {
     }
     const std::uint64_t window = flags->load.ctx_size;
     runtime::LoadOptions options = flags->load.options();
-    options.needed_positions = window;
+    const std::uint64_t slots = prompt_slots_of(path);
+    options.needed_positions = options.ctx_size = slots + window;  // the window is of tokens
+    options.prompt_positions = slots + window / 2;
+    options.f32_activations = flags->activations == "f32";
     options.logit_rows = 32;
     options.stop = stop;
     const auto model = runtime::Model::load(path, options);
@@ -65,7 +74,7 @@ RunCommand add_eval(CLI::App& app) {
         [&](std::uint64_t done, std::uint64_t total, const runtime::Perplexity& so_far) {
           progress.count(done, total, fmt::format("windows, perplexity {:.4f}", so_far.perplexity));
         },
-        stop);
+        stop, flags->task);
     if (common.json)
       print_json({{"perplexity", result.perplexity},
                   {"mean_nll", result.mean_nll},

@@ -26,6 +26,7 @@ constexpr Row kCommands[] = {
     {"plan", "what would go where, and what it needs", add_plan},
     {"run", "generate text", add_run},
     {"eval", "perplexity of a text", add_eval},
+    {"score", "log-probabilities of given answers to a prompt", add_score},
     {"bench", "speed of prefill and decode", add_bench},
     {"tokenize", "text to ids and back", add_tokenize},
     {"synth", "a .leaf with random weights of a known shape", add_synth},

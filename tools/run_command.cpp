@@ -8,6 +8,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "runtime/beam_search.h"
 #include "runtime/chat.h"
 #include "runtime/generate.h"
 #include "runtime/prefix_cache.h"
@@ -29,8 +30,12 @@ struct RunFlags {
   bool chat = false, special = false, verbose = false;
   std::string system;
   std::optional<std::uint64_t> seed;
+  std::optional<std::uint32_t> beams;
+  std::string preset = "none";
   LoadFlags load;
   runtime::GenerateOptions generate;
+
+  bool searches() const { return beams.value_or(1) > 1; }
 };
 
 std::string all_of(std::istream& in) { return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()}; }
@@ -58,7 +63,9 @@ std::vector<std::uint32_t> prompt_ids(const RunFlags& flags, const runtime::Toke
   }
   std::vector<std::uint32_t> ids;
   if (tokenizer->begin_id()) ids.push_back(*tokenizer->begin_id());
-  const std::vector<std::uint32_t> rest = tokenizer->encode(text, flags.special);
+  std::vector<std::uint32_t> rest = tokenizer->encode(text, flags.special);
+  if (flags.generate.preset == runtime::Preset::cpm_live)  // CPM-Live drops what its vocabulary has no word for
+    std::erase_if(rest, [&](std::uint32_t id) { return tokenizer->is_unknown(id); });
   ids.insert(ids.end(), rest.begin(), rest.end());
   return ids;
 }
@@ -73,17 +80,28 @@ ordered_json token_json(const runtime::GeneratedToken& token, bool logprobs) {
   return json;
 }
 
-std::unique_ptr<runtime::Model> load(const RunFlags& flags, const std::string& path, std::uint64_t needed, Notes& notes,
+std::unique_ptr<runtime::Model> load(const RunFlags& flags, const std::string& path, runtime::LoadOptions options, Notes& notes,
                                      std::stop_token stop) {
   Progress progress("load");
-  runtime::LoadOptions options = flags.load.options();
-  options.needed_positions = needed;
   options.progress = [&](std::uint64_t done, std::uint64_t total) { progress.bytes(done, total); };
   options.stop = stop;
   auto model = runtime::Model::load(path, options);
   for (const std::string& note : model->notes()) notes.add("note: " + note);
   if (flags.verbose) notes.add(plan_text(*model));
   return model;
+}
+
+runtime::BeamOptions beam_options(const RunFlags& flags) {
+  runtime::BeamOptions options;
+  options.beams = flags.beams.value_or(1);
+  options.max_tokens = flags.generate.max_tokens;
+  options.preset = flags.generate.preset == runtime::Preset::cpm_live ? runtime::Preset::cpm_live : runtime::Preset::hf;
+  options.repetition_penalty = flags.generate.sampling.repetition_penalty;
+  options.repetition_window = flags.generate.sampling.repetition_window;
+  options.ignore_end = flags.generate.ignore_end;
+  options.logprobs = flags.generate.logprobs;
+  options.task = flags.generate.task;
+  return options;
 }
 
 void run_once(const RunFlags& flags, const CommonFlags& common) {
@@ -93,20 +111,25 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
   // The prompt's length decides the context, so that the text is turned into ids before the weights are loaded; this tokenizer goes before the model brings its own.
   const std::vector<std::uint32_t> prompt = prompt_ids(flags, flags.ids ? nullptr : load_tokenizer(path).get());
   if (prompt.empty()) throw Error(ErrorKind::usage, "PROMPT", "it is empty", "give at least one token");
-  const std::unique_ptr<runtime::Model> model = load(flags, path, prompt.size() + flags.generate.max_tokens, notes, stop);
+  runtime::LoadOptions options = flags.load.options();
+  const runtime::BeamOptions beams = beam_options(flags);
+  const std::uint64_t positions = prompt_slots_of(path) + prompt.size();
+  options.needed_positions = positions + flags.generate.max_tokens;
+  options.prompt_positions = positions;
+  if (flags.searches()) runtime::plan_for_beams(options, beams, positions);
+  const std::unique_ptr<runtime::Model> model = load(flags, path, options, notes, stop);
   RunMeter meter(*model);
   const bool logprobs = flags.generate.logprobs > 0;
-  const auto result = runtime::generate(
-      *model, prompt, flags.generate,
-      [&](const runtime::GeneratedToken& token) {
-        if (common.json)
-          print_json(token_json(token, logprobs));
-        else if (model->tokenizer())
-          print_text(token.text);
-        else
-          print_text(fmt::format("{}{}", token.index ? " " : "", token.id));
-      },
-      stop);
+  const auto print = [&](const runtime::GeneratedToken& token) {
+    if (common.json)
+      print_json(token_json(token, logprobs));
+    else if (model->tokenizer())
+      print_text(token.text);
+    else
+      print_text(fmt::format("{}{}", token.index ? " " : "", token.id));
+  };
+  const auto result = flags.searches() ? runtime::beam_search(*model, prompt, beams, print, stop)
+                                       : runtime::generate(*model, prompt, flags.generate, print, stop);
   if (common.json) {
     ordered_json done = {{"event", "done"},
                          {"finish_reason", result.finish_reason},
@@ -130,7 +153,7 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
   const std::stop_token stop = stop_on_signal();
   Notes notes(common.quiet);
   const std::string path = resolve_model(flags.model, notes, stop);
-  const auto model = load(flags, path, 0, notes, stop);
+  const auto model = load(flags, path, flags.load.options(), notes, stop);
   const runtime::Tokenizer* tokenizer = model->tokenizer();
   if (!tokenizer || !runtime::has_chat_template(*tokenizer))
     throw Error(ErrorKind::unsupported, flags.model, "has no chat template that is known here", "give a prompt without --chat");
@@ -158,6 +181,23 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
   notes.succeeded();
 }
 
+// Defaults of a preset for what the command line leaves open.
+void apply_preset(RunFlags& flags, const CLI::App& app) {
+  if (flags.preset == "none") return;
+  const bool live = flags.preset == "cpm-live";
+  flags.generate.preset = live ? runtime::Preset::cpm_live : runtime::Preset::hf;
+  const auto open = [&](const char* flag) { return app.get_option(flag)->count() == 0; };
+  if (!flags.beams) flags.beams = open("--temp") ? 3 : 1;
+  runtime::SamplingOptions& sampling = flags.generate.sampling;
+  if (open("--temp")) sampling.temperature = live ? 0.9f : 1.0f;
+  if (open("--top-k")) sampling.top_k = live ? 0 : 50;
+  if (open("--top-p")) sampling.top_p = live ? 0.9f : 1.0f;
+  if (open("--min-p")) sampling.min_p = 0;
+  if (open("--repeat-penalty")) sampling.repetition_penalty = live && !flags.searches() ? 1.0f : 1.2f;
+  if (open("--repeat-last-n")) sampling.repetition_window = 0;
+  sampling.temperature_first = true;
+}
+
 }  // namespace
 
 RunCommand add_run(CLI::App& app) {
@@ -165,10 +205,16 @@ RunCommand add_run(CLI::App& app) {
   app.add_option("MODEL", flags->model, "a .leaf, or a .gguf or folder that is converted once into the cache")->required();
   app.add_option("PROMPT", flags->prompt, "text to go on from (default: stdin, when it is piped)");
   app.add_option("-f,--file", flags->prompt_file, "read the prompt from a file");
-  app.add_option("--ids", flags->ids, "prompt as ids: 6,9802,14962; nothing is added");
+  app.add_option("--ids", flags->ids,
+                 "prompt as ids: 6,9802,14962; nothing is added (CPM-Ant: the prompt slots of --task still stand in front)");
   app.add_flag("--chat", flags->chat, "use the model's chat template; without PROMPT on a terminal: a conversation");
   app.add_option("--system", flags->system, "system message for --chat");
   app.add_flag("--special", flags->special, "recognise special tokens in the prompt");
+  app.add_option("--task", flags->generate.task, "CPM-Ant: the prompt slots to begin with")->capture_default_str();
+  app.add_option("--beams", flags->beams, "beam search with this many beams; 1: none")->check(CLI::Range(1, 64));
+  app.add_option("--preset", flags->preset,
+                 "generate as cpm-live or hf (transformers) do: search with 3 beams, or sample when --temp is given")
+      ->check(CLI::IsMember({"none", "cpm-live", "hf"}));
   app.add_option("-n,--n-predict,--max-tokens", flags->generate.max_tokens, "tokens to generate")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 24))
       ->capture_default_str();
@@ -185,7 +231,8 @@ RunCommand add_run(CLI::App& app) {
   app.add_option("--logprobs", flags->generate.logprobs, "log-probabilities of the k best tokens, in --json")->check(CLI::Range(0, 1000));
   app.add_flag("-v,--verbose", flags->verbose, "print the plan");
   add_load_flags(app, flags->load);
-  app.parse_complete_callback([flags] {
+  app.parse_complete_callback([flags, &app] {
+    apply_preset(*flags, app);
     try {
       runtime::validate(flags->generate.sampling);
     } catch (const Error& e) { throw CLI::ValidationError(e.what()); }

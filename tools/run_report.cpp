@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "compress/leaf_reader.h"
+#include "runtime/prompt_rows.h"
 
 namespace leafcutter::tools {
 namespace {
@@ -83,6 +84,8 @@ std::string plan_text(const runtime::Model& model) {
                       kernels::kv_type_name(model.kv_type()), model.threads(), kernels::isa_name(model.isa()));
   return text;
 }
+
+std::uint64_t prompt_slots_of(const std::string& path) { return runtime::prompt_slots(compress::read_leaf_index(*open_file(path)).model); }
 
 std::unique_ptr<runtime::Tokenizer> load_tokenizer(const std::string& path) {
   const auto file = open_file(path);

@@ -32,4 +32,7 @@ nlohmann::ordered_json plan_json(const offload::Plan& plan);
 // The tokenizer of a .leaf; null when there is none.
 std::unique_ptr<runtime::Tokenizer> load_tokenizer(const std::string& path);
 
+// Positions that stand in front of a text in the model of a .leaf (CPM-Ant's prompt slots).
+std::uint64_t prompt_slots_of(const std::string& path);
+
 }  // namespace leafcutter::tools

@@ -27,6 +27,7 @@ struct LoadOptions {
       {};                // hard limit for the whole process: "2GiB", "1500MB", "60%" or "-1GiB" of what is available; "": what is available
   unsigned threads = 0;  // of computation; 0: all cores this process may use
   std::uint64_t ctx_size = 0;  // positions of prompt and answer together; 0: as the model and the budget allow, at most 2048
+  unsigned beams = 1;          // beams of a search, or answers that are scored together: each may take KV rows as a whole context
   std::string kv_type = {};    // of the KV cache: "f32", "f16", "q8"; "": f16, f32 for a file of f32
   std::function<void(std::uint64_t done_bytes, std::uint64_t all_bytes)> progress =
       {};                     // while loading, one call at a time, from any thread
@@ -44,7 +45,10 @@ struct GenerateOptions {
   std::uint64_t seed = 0;                // the same seed gives the same text
   std::vector<std::string> stop = {};    // texts that end the answer and are not part of it
   bool ignore_end = false;               // go on past the model's end token
-  std::stop_token cancel = {};           // ends generate() within one module with an Error(cancelled)
+  std::uint32_t task = 2;                // CPM-Ant: which of its prompts stands in front of the text
+  std::string preset = {};  // "cpm-live", "hf": the habits of those programs (docs/flags.md); the numbers above stay as they are
+  unsigned beams = 1;       // more: beam search, deterministic, with as many as load() was told of; temperature and filters do not matter
+  std::stop_token cancel = {};  // ends generate() within one module with an Error(cancelled)
 };
 
 struct Token {
@@ -59,6 +63,11 @@ struct Generation {
   std::string finish_reason;       // "stop" (end token or stop text) or "length"
   std::uint64_t prompt_tokens = 0;
   double prefill_seconds = 0, decode_seconds = 0;
+};
+
+struct Score {
+  double logprob = 0;          // of all tokens of an answer
+  std::vector<double> tokens;  // of each
 };
 
 struct ChatMessage {
@@ -93,6 +102,10 @@ class Model {
 
   // Logits of the token after `ids`: vocabulary_size() floats.
   std::vector<float> logits(std::span<const std::uint32_t> ids);
+
+  // How likely these answers to a prompt are: log-probabilities without temperature or filters. Neither prompt nor answers may be empty.
+  std::vector<Score> score(std::span<const std::uint32_t> prompt, std::span<const std::vector<std::uint32_t>> answers,
+                           std::uint32_t task = 2);
 
   // Error(unsupported) when the file holds no tokenizer. `parse_special`: texts of special tokens become those tokens.
   std::vector<std::uint32_t> tokenize(std::string_view text, bool parse_special = false) const;

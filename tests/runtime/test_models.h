@@ -11,6 +11,7 @@
 namespace leafcutter::testing {
 
 inline std::string reference_folder() { return std::string(LEAFCUTTER_SOURCE_DIR) + "/tests/reference/llama"; }
+inline std::string ant_reference_folder() { return std::string(LEAFCUTTER_SOURCE_DIR) + "/tests/reference/cpm_ant"; }
 
 inline std::string compress_to(const std::string& source, const std::string& target, const compress::CompressOptions& options) {
   const compress::CheckpointSource checkpoint = compress::open_checkpoint(source);

@@ -49,7 +49,7 @@ class Command(unittest.TestCase):
             self.assertIn(part, result.stderr.decode())
 
     def test_every_command_has_help(self):
-        for name in ("compress", "inspect", "verify", "plan", "run", "eval", "bench", "tokenize", "synth", "doctor"):
+        for name in ("compress", "inspect", "verify", "plan", "run", "eval", "score", "bench", "tokenize", "synth", "doctor"):
             result = call(name, "--help")
             self.assertEqual(result.returncode, 0)
             self.assertIn(b"--json", result.stdout)
