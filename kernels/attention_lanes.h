@@ -86,7 +86,7 @@ class AttentionLanes {
       for (std::size_t j = 0; j < keys; j++) offsets_[j] = plane + (cache.slots ? cache.slots[begin + j] : begin + j) * row_bytes_;
       load_keys(cache.k, keys);
       load_values(cache.v, keys);
-      if (a_.bias) look_at_segments(longest_row(row_begin, row_end).segments + begin, keys);
+      if (a_.bias) look_at_segments(cache.segments + begin, keys);
       for (std::size_t q = 0; q < count;) {
         std::size_t tile[kQueryTile], n = 0;
         for (; q < count && n < kQueryTile; q++)
@@ -149,11 +149,6 @@ class AttentionLanes {
       std::memcpy(to, row_floats(rows + offsets_[j]), dim_ * sizeof(float));
       std::fill(to + dim_, to + padded_, 0.0f);
     }
-  }
-
-  const AttentionRow& longest_row(std::size_t row_begin, std::size_t row_end) const {
-    return *std::max_element(a_.row + row_begin, a_.row + row_end,
-                             [](const AttentionRow& a, const AttentionRow& b) { return a.visible < b.visible; });
   }
 
   void look_at_segments(const std::uint8_t* segments, std::size_t keys) {

@@ -56,7 +56,21 @@ typename S::Float gelu_tanh_lanes(typename S::Float x) {
   return S::div(x, S::add(S::set1(1.0f), exp_lanes<S>(S::mul(S::set1(-2.0f), u))));
 }
 
-inline float gelu_erf_scalar(float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); }
+// x (1 - Q(x)), Q(x) = erfc(x / sqrt 2) / 2 the normal distribution's tail; erfc by the exponential of a polynomial in 1 / (1 + z / 2) (Press et al. 1992), relative error 1.2e-7, so that nothing
+// cancels on either side.
+template <class S>
+typename S::Float gelu_erf_lanes(typename S::Float x) {
+  constexpr float kCoefficients[] = {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f,
+                                     0.09678418f,  0.37409196f, 1.00002368f,  -1.26551223f};
+  const auto one = S::set1(1.0f), zero = S::zero();
+  const auto z = S::mul(S::max(x, S::sub(zero, x)), S::set1(0.70710678f));
+  const auto t = S::div(one, S::fma(S::set1(0.5f), z, one));
+  auto p = S::set1(0.17087277f);
+  for (const float c : kCoefficients) p = S::fma(p, t, S::set1(c));
+  const auto tail = S::mul(S::mul(S::set1(0.5f), t), exp_lanes<S>(S::sub(p, S::mul(z, z))));
+  const auto below = S::add(tail, S::zero_below(S::fma(S::set1(-2.0f), tail, one), x, zero));  // the part of the distribution below x
+  return S::mul(x, below);
+}
 
 template <class S, class Act>
 void gate_with(Act act, float* gate, const float* up, std::size_t n) {
@@ -74,8 +88,7 @@ void gated_activation_lanes(Gate gate, float* values, const float* up, std::size
     case Gate::gelu_tanh:
       return gate_with<S>([](V x) { return gelu_tanh_lanes<S>(x); }, values, up, n);
     case Gate::gelu_erf:
-      for (std::size_t i = 0; i < n; i++) values[i] = gelu_erf_scalar(values[i]) * up[i];
-      return;
+      return gate_with<S>([](V x) { return gelu_erf_lanes<S>(x); }, values, up, n);
   }
 }
 

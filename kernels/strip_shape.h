@@ -18,11 +18,11 @@ struct GroupShape {
   std::size_t front;
   std::size_t group_head;
   std::size_t group_codes;
-  int bits;         // of a code
-  int zero;         // code of weight 0 when there are no minima
-  GroupScale scale; // kind of the scales and minima in the head
-  bool minima;      // a head is 16 scales, then 16 minima
-  bool row_floats;  // D (and M with minima) in front
+  int bits;          // of a code
+  int zero;          // code of weight 0 when there are no minima
+  GroupScale scale;  // kind of the scales and minima in the head
+  bool minima;       // a head is 16 scales, then 16 minima
+  bool row_floats;   // D (and M with minima) in front
 
   constexpr std::size_t block_head() const { return kGroupsPerBlock * group_head; }
   constexpr std::size_t block_bytes() const { return block_head() + kGroupsPerBlock * group_codes; }

@@ -15,6 +15,8 @@ using compress::LeafIndex;
 
 constexpr std::uint64_t kDefaultContext = 2048;
 constexpr std::uint64_t kLeastContext = 128;  // below this a context is not worth having unless it was asked for
+constexpr std::uint64_t kContextShare =
+    4;  // a context that nobody asked for takes at most this part of the budget: what it would hold may never come, residents help in every step
 constexpr std::uint64_t kRowSteps[] = {512, 256, 128, 64, 32, 16, 8, 4, 2, 1};
 constexpr std::uint64_t kRowsAtOnce = 1024;  // a bidirectional prompt up to this length may be one block
 constexpr double kWorkspaceShare = 0.15;     // of the budget: more rows save passes over streamed weights, but residents save bytes in each
@@ -122,6 +124,8 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
   const std::uint64_t least_context =
       explicit_context ? s.ctx_size : std::max(options.needed_positions, std::min(s.ctx_size, kLeastContext));
 
+  while (s.ctx_size > least_context && kv_cache_bytes(index.model, s.kv_type, kv_shape(s.ctx_size, options)) > memory / kContextShare)
+    s.ctx_size = std::max(least_context, s.ctx_size / 2);
   const auto fits = [&] {
     request = request_for(index, options, s, request);
     return memory >= offload::least_budget(index, request);

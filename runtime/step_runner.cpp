@@ -41,7 +41,8 @@ kernels::Gate gate_of(compress::ActivationKind kind) {
 constexpr std::uint64_t kPieceBytes = 128 << 10;
 constexpr std::uint64_t kPieceOperations = 64 << 20;
 constexpr std::size_t kRowsInParallel = 4;  // fewer rows are not worth waking a thread for norms and the like
-constexpr std::size_t kAttentionRows = 32;  // query rows of one piece of attention
+// Query rows of one piece of attention: as many as share a turned block of keys, fewer where threads would be left without a piece.
+constexpr std::size_t kMostAttentionRows = 128, kLeastAttentionRows = 16, kPiecesPerThread = 4;
 
 }  // namespace
 
@@ -273,14 +274,17 @@ void StepRunner::attend(std::size_t layer, std::span<const StepRow> rows, Block 
   args.y = work.context;
   args.y_stride = heads;
   args.bias = c_.bias.empty() ? nullptr : &bias;
-  const std::size_t group = d.heads / d.kv_heads, pieces = (block.rows() + kAttentionRows - 1) / kAttentionRows;
+  const auto pieces_of = [&](std::size_t each) { return (block.rows() + each - 1) / each; };
+  std::size_t rows_a_piece = kMostAttentionRows;
+  while (rows_a_piece > kLeastAttentionRows && d.kv_heads * pieces_of(rows_a_piece) < kPiecesPerThread * c_.team.size()) rows_a_piece /= 2;
+  const std::size_t group = d.heads / d.kv_heads, pieces = pieces_of(rows_a_piece);
   c_.team.run(d.kv_heads * pieces, [&](std::size_t piece, std::size_t thread) {
     kernels::AttentionArgs part = args;
     const std::size_t head = piece % d.kv_heads, at = pieces - 1 - piece / d.kv_heads;  // the longest first
     part.head_begin = head * group;
     part.head_end = part.head_begin + group;
-    part.row_begin = at * kAttentionRows;
-    part.row_end = std::min(block.rows(), part.row_begin + kAttentionRows);
+    part.row_begin = at * rows_a_piece;
+    part.row_end = std::min(block.rows(), part.row_begin + rows_a_piece);
     part.scratch = work.scratch(thread);
     attention_(part);
   });

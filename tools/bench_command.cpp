@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/page_buffer.h"
 #include "kernels/read_probe.h"
-#include "runtime/model.h"
+#include "runtime/prompt_rows.h"
 #include "tools/command.h"
 #include "tools/console.h"
 #include "tools/load_flags.h"
@@ -76,15 +76,25 @@ std::uint64_t step_bytes(const compress::LeafIndex& index) {
   return bytes;
 }
 
-std::vector<runtime::StepRow> rows_at(std::uint64_t count, std::uint64_t position, std::uint32_t sequences, std::uint32_t limit,
+std::uint32_t id_at(std::uint64_t position, std::uint32_t sequence, std::uint32_t limit, std::uint64_t salt) {
+  const std::uint64_t mixed = (salt * 1000003 + sequence * 7919 + position) * 0x9e3779b97f4a7c15ull;
+  return static_cast<std::uint32_t>((mixed >> 33) % limit);
+}
+
+std::vector<runtime::StepRow> rows_at(const runtime::Model& model, std::uint64_t count, std::uint64_t position, std::uint32_t sequences,
                                       std::uint64_t salt) {
   std::vector<runtime::StepRow> rows;
   for (std::uint32_t s = 0; s < sequences; s++)
-    for (std::uint64_t i = 0; i < count; i++) {
-      const std::uint64_t mixed = (salt * 1000003 + s * 7919 + position + i) * 0x9e3779b97f4a7c15ull;
-      rows.push_back({static_cast<std::uint32_t>((mixed >> 33) % limit), position + i, s, i + 1 == count});
-    }
+    for (std::uint64_t i = position; i < position + count; i++)
+      rows.push_back(runtime::text_row(model, id_at(i, s, model.token_limit(), salt), i, s, i + 1 == position + count));
   return rows;
+}
+
+// As a generation would give it: CPM-Ant's slots in front, all rows context.
+std::vector<runtime::StepRow> prompt_of(const runtime::Model& model, std::uint64_t tokens, std::uint64_t salt) {
+  std::vector<std::uint32_t> ids;
+  for (std::uint64_t i = 0; i < tokens; i++) ids.push_back(id_at(i, 0, model.token_limit(), salt));
+  return runtime::prompt_rows(model, ids, runtime::kTextTask);
 }
 
 }  // namespace
@@ -108,7 +118,8 @@ RunCommand add_bench(CLI::App& app) {
     const std::string path = resolve_model(flags->model, notes, stop);
     runtime::LoadOptions options = flags->load.options();
     const std::uint64_t context = 8;  // decode begins here, so that the figure is that of the weights
-    options.needed_positions = std::max(flags->prompt_tokens, context + flags->tokens);
+    options.prompt_positions = prompt_slots_of(path) + flags->prompt_tokens;
+    options.needed_positions = std::max(options.prompt_positions, context + flags->tokens);
     options.sequences = flags->rows;
     options.logit_rows = flags->rows;
     options.stop = stop;
@@ -126,17 +137,17 @@ RunCommand add_bench(CLI::App& app) {
       progress.count(r, flags->repetitions, "repetitions");
       if (flags->prompt_tokens > 0) {
         model->truncate(0, 0);
-        const auto prompt = rows_at(flags->prompt_tokens, 0, 1, model->token_limit(), r);
+        const auto prompt = prompt_of(*model, flags->prompt_tokens, r);
         const auto start = Clock::now();
         model->step(prompt, std::span(logits).first(model->index().model.vocab_size), stop);
         if (r > 0) prefill.values.push_back(static_cast<double>(flags->prompt_tokens) / seconds_since(start));
       }
       if (flags->tokens > 0) {
         for (std::uint32_t s = 0; s < rows; s++) model->truncate(s, 0);
-        model->step(rows_at(context, 0, rows, model->token_limit(), r), logits, stop);
+        model->step(rows_at(*model, context, 0, rows, r), logits, stop);
         const double before = probe && r > 0 ? probe->gigabytes_per_second() : 0;
         const auto start = Clock::now();
-        for (std::uint64_t i = 0; i < flags->tokens; i++) model->step(rows_at(1, context + i, rows, model->token_limit(), r), logits, stop);
+        for (std::uint64_t i = 0; i < flags->tokens; i++) model->step(rows_at(*model, 1, context + i, rows, r), logits, stop);
         const double seconds = seconds_since(start);
         const double after = probe && r > 0 ? probe->gigabytes_per_second() : 0;
         if (r == 0) continue;
