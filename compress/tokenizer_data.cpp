@@ -11,7 +11,7 @@ namespace {
 constexpr std::uint8_t kSectionVersion = 1;
 constexpr std::uint64_t kSectionHeaderBytes = 48;
 
-const KindSection* const kKinds[] = {&kByteLevelSection};
+const KindSection* const kKinds[] = {&kByteLevelSection, &kLongestMatchSection};
 
 const KindSection* find_kind(TokenizerKind kind) {
   for (const KindSection* known : kKinds)

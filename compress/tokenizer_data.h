@@ -2,14 +2,20 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "compress/word_dictionary.h"
+
 namespace leafcutter::compress {
 
-enum class TokenizerKind : std::uint8_t { byte_level_bpe = 1 };  // further kinds are further rows
+enum class TokenizerKind : std::uint8_t {
+  byte_level_bpe = 1,
+  longest_match = 3,  // CPM-Ant: words as jieba cuts them, each from its front into the longest tokens that fit
+};
 enum class TokenKind : std::uint8_t { normal = 0, special = 1, unused = 2, user_defined = 3, byte = 4, unknown = 5 };
 
 // How text is cut before merging. Rules are applied one after another, each to the pieces left by the ones before.
@@ -33,7 +39,8 @@ struct TokenizerData {
   std::vector<SplitRule> splits;
   bool add_begin = false;  // put begin_id in front of a prompt
   bool add_prefix_space = false;
-  bool ignore_merges = false;  // LLaMA-3: a piece that is a token as it stands is taken whole
+  bool ignore_merges = false;                        // LLaMA-3: a piece that is a token as it stands is taken whole
+  std::shared_ptr<const WordDictionary> dictionary;  // longest_match: what words are cut by; the runtime keeps it, not a copy
   std::optional<std::uint32_t> begin_id, end_id, unknown_id, pad_id;
   std::vector<std::uint32_t> end_of_turn_ids;  // ends a turn of a chat beside end_id
   std::string chat_template;                   // Jinja source as the checkpoint has it; empty: none

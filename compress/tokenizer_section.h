@@ -75,6 +75,6 @@ struct KindSection {
   void (*read)(SectionReader& in, const SectionHeader& header, TokenizerData& data);
 };
 
-extern const KindSection kByteLevelSection;
+extern const KindSection kByteLevelSection, kLongestMatchSection;
 
 }  // namespace leafcutter::compress
