@@ -57,7 +57,7 @@ CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) 
 
 }  // namespace
 
-CheckpointSource open_checkpoint(const std::string& path) {
+CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions&) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) return open_hf_directory(path);
   auto file = open_file(path);

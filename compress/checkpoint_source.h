@@ -38,8 +38,12 @@ struct CheckpointSource {
   std::vector<std::string> notes;          // one line each, for people: what was ignored, resolved or looks odd
 };
 
+struct CheckpointOptions {
+  std::string jieba_folder;  // of an installed jieba, for CPM-Ant's tokenizer; empty: the usual places are looked at
+};
+
 // path: a .gguf file, a safetensors file or a Hugging Face directory. Reads headers only. Throws Error naming file, tensor, expected, found.
-CheckpointSource open_checkpoint(const std::string& path);
+CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions& options = {});
 
 // Is this path something that open_checkpoint would take (rather than a .leaf)? Looks at the kind of the path and the first bytes only.
 bool looks_like_checkpoint(const std::string& path);

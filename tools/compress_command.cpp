@@ -20,6 +20,8 @@ RunCommand add_compress(CLI::App& app) {
   add_writer_flags(app, request->options.writer);
   app.add_flag("--allow-nonfinite", request->options.allow_nonfinite,
                "take NaN and infinities (0 in quantized formats) instead of refusing them");
+  app.add_option("--jieba", request->checkpoint.jieba_folder,
+                 "folder of an installed jieba, for CPM-Ant's tokenizer (default: where Debian's python3-jieba and pip put it)");
   app.add_option("-t,--threads", request->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   add_size_flag(app, "--memory", *memory, "budget; compress never needs more than 300MiB");
   return [request, memory](const CommonFlags& common) {

@@ -18,7 +18,7 @@ std::size_t all_cores() {
 
 ConversionReport convert(const ConversionRequest& request, std::stop_token stop) {
   const auto start = std::chrono::steady_clock::now();
-  const compress::CheckpointSource source = compress::open_checkpoint(request.input);
+  const compress::CheckpointSource source = compress::open_checkpoint(request.input, request.checkpoint);
   ConversionReport report;
   report.notes = source.notes;
   for (const auto& file : source.files) report.source_bytes += file->size();

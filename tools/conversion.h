@@ -7,12 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "compress/checkpoint_source.h"
 #include "compress/compress_model.h"
 
 namespace leafcutter::tools {
 
 struct ConversionRequest {
   std::string input, output;
+  compress::CheckpointOptions checkpoint;
   compress::CompressOptions options;
   std::size_t threads = 0;  // 0: all cores
 };
