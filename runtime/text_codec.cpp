@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "runtime/byte_level_bpe.h"
+#include "runtime/longest_match.h"
 
 namespace leafcutter::runtime {
 namespace {
@@ -15,6 +16,7 @@ struct KindRow {
 
 constexpr KindRow kKinds[] = {
     {TokenizerKind::byte_level_bpe, make_byte_level_bpe},
+    {TokenizerKind::longest_match, make_longest_match},
 };
 
 }  // namespace

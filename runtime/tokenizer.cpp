@@ -57,6 +57,7 @@ std::string Tokenizer::decode(std::span<const std::uint32_t> ids, bool with_spec
 
 std::uint32_t Tokenizer::vocabulary_size() const { return state_->vocabulary; }
 std::optional<std::uint32_t> Tokenizer::begin_id() const { return state_->prompt_begin; }
+std::optional<std::uint32_t> Tokenizer::unknown_id() const { return state_->unknown; }
 bool Tokenizer::is_special(std::uint32_t id) const { return id < state_->kinds.size() && state_->kinds[id] == TokenKind::special; }
 bool Tokenizer::is_unknown(std::uint32_t id) const {
   return id == state_->unknown || (id < state_->kinds.size() && state_->kinds[id] == TokenKind::unknown);

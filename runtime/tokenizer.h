@@ -30,6 +30,8 @@ class Tokenizer {
 
   std::uint32_t vocabulary_size() const;          // real entries; ids above are padding of the model's rows
   std::optional<std::uint32_t> begin_id() const;  // to put in front of a prompt; none when the tokenizer adds none
+  // What stands for text that no token spells. CPM-Live leaves it out of prompts, encode does not.
+  std::optional<std::uint32_t> unknown_id() const;
   bool is_special(std::uint32_t id) const;
   bool is_unknown(std::uint32_t id) const;                           // stands for what the vocabulary has no word for
   bool is_end(std::uint32_t id) const;                               // end of text or of turn, as the tokenizer knows
