@@ -21,6 +21,7 @@
 #include "offload/read_queue.h"
 #include "offload/resident_loader.h"
 #include "offload/system_text.h"
+#include "offload/trace.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -65,6 +66,7 @@ struct Pager::State {
     std::size_t staging = 0;  // slot of the staging area where a coded chunk is read to; kNowhere: none
     Stage stage = Stage::reading;
     std::exception_ptr failure;
+    std::uint64_t asked_ns = 0;  // of the trace
   };
 
   State(std::shared_ptr<File> the_file, const LeafIndex& the_index, const Plan& plan, std::vector<std::uint32_t> order,
@@ -146,6 +148,7 @@ struct Pager::State {
       r.staging = kNowhere;
       r.stage = Stage::reading;
       r.failure = nullptr;
+      if (options.trace) r.asked_ns = options.trace->now_ns();
       std::span<std::byte> to = ring_memory.bytes().subspan(*at, stored_pages(chunk));
       if (coded) {
         r.staging = free_staging.back();
@@ -166,6 +169,7 @@ struct Pager::State {
       const std::lock_guard lock(mutex);
       if (--in_flight == 0) stats.disk_busy_seconds += seconds_between(busy_since, Clock::now());
       Region& r = region(turn);
+      if (options.trace) options.trace->add(TraceKind::read, r.asked_ns, r.chunk, stored_pages(index.chunks[r.chunk]));
       if (failed) {
         r.failure = named(r.chunk, failure);
         finish(r, Stage::failed);
@@ -217,6 +221,7 @@ struct Pager::State {
       const auto start = Clock::now();
       std::exception_ptr failure;
       try {
+        const TraceSpan span(options.trace, TraceKind::check, r.chunk, chunk.raw_bytes);
         compress::decode_chunk(index, r.chunk, stored, raw, file->name());
       } catch (...) { failure = std::current_exception(); }
       const double spent = seconds_between(start, Clock::now());
@@ -305,6 +310,7 @@ void Pager::load_residents(const std::function<void(std::uint64_t, std::uint64_t
     residents.push_back({c, s.arena.bytes().subspan(s.resident_offset[c], slot_bytes(s.index.chunks[c]))});
     read += stored_pages(s.index.chunks[c]);
   }
+  const TraceSpan span(s.options.trace, TraceKind::load, 0, read);
   load_chunks(*s.file, s.index, residents, s.staging.bytes(), s.staging_slot, progress, stop);
   if (s.streamed.empty()) {
     s.staging_entry = {};
@@ -334,6 +340,10 @@ std::span<const std::byte> Pager::acquire(std::size_t chunk) {
   const auto stuck = [&] { return turn >= s.issued && s.unsettled == 0; };
   if (!settled()) {
     const auto start = Clock::now();
+    const TraceKind cause = turn >= s.issued                   ? TraceKind::wait_room
+                            : r.stage == State::Stage::reading ? TraceKind::wait_read
+                                                               : TraceKind::wait_check;
+    const TraceSpan span(s.options.trace, cause, static_cast<std::uint32_t>(chunk));
     s.changed.wait(lock, [&] { return settled() || stuck(); });
     s.stats.wait_seconds += seconds_between(start, Clock::now());
     if (stuck()) throw std::logic_error("no room in the ring for the next chunk: too much is held, or nothing was loaded");

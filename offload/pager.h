@@ -19,12 +19,15 @@
 
 namespace leafcutter::offload {
 
+class Trace;
+
 enum class ReadBackend { automatic, io_uring, threads };  // automatic: io_uring where the system allows it and the file has a descriptor
 
 struct PagerOptions {
   ReadBackend backend = ReadBackend::automatic;
   std::size_t reads_in_flight = 8;
   std::size_t read_threads = 4;  // of the threads backend
+  Trace* trace = nullptr;        // where reads, checks and waits are noted; must outlive the pager
 };
 
 struct PagerStats {

@@ -24,6 +24,7 @@ RunCommand add_run(CLI::App& app);
 RunCommand add_eval(CLI::App& app);
 RunCommand add_score(CLI::App& app);
 RunCommand add_bench(CLI::App& app);
+RunCommand add_profile(CLI::App& app);
 RunCommand add_tokenize(CLI::App& app);
 RunCommand add_synth(CLI::App& app);
 RunCommand add_doctor(CLI::App& app);

@@ -48,6 +48,15 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
   app.add_option("--io-depth", flags.io_depth, "reads in flight (default: chosen)")->check(CLI::Range(1, 64));
 }
 
+void LoadFlags::apply_link(offload::HostRates& rates) const {
+  constexpr double kLookupBytes = 32 << 10;  // read for a row of an embedding
+  if (!disk_rate) return;
+  rates.disk_gb_s = static_cast<double>(*disk_rate) / 1e9;
+  rates.read_latency_s = 0;
+  rates.lookup_s += kLookupBytes / (rates.disk_gb_s * 1e9);
+  rates.disk_assumed = false;
+}
+
 runtime::LoadOptions LoadFlags::options() const {
   if (device != "auto" && device != "cpu")
     throw Error(ErrorKind::unsupported, "--device " + device, "this build computes on the CPU only", "use --device cpu");

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "offload/prediction.h"
 #include "runtime/model.h"
 
 namespace leafcutter::tools {
@@ -18,6 +19,9 @@ struct LoadFlags {
   std::string io = "auto";
   std::size_t io_depth = 0;
   std::optional<std::uint64_t> disk_rate;  // --link disk=RATE, bytes a second
+
+  // With --link, the disk's rate is that of the link.
+  void apply_link(offload::HostRates& rates) const;
 
   // Throws Error(unsupported) for a device that this build has not.
   runtime::LoadOptions options() const;

@@ -28,6 +28,7 @@ constexpr Row kCommands[] = {
     {"eval", "perplexity of a text", add_eval},
     {"score", "log-probabilities of given answers to a prompt", add_score},
     {"bench", "speed of prefill and decode", add_bench},
+    {"profile", "where time and memory go, as a page", add_profile},
     {"tokenize", "text to ids and back", add_tokenize},
     {"synth", "a .leaf with random weights of a known shape", add_synth},
     {"doctor", "what this machine can do for Leafcutter", add_doctor},

@@ -27,8 +27,6 @@ struct PlanFlags {
   LoadFlags load;
 };
 
-constexpr double kLookupBytes = 32 << 10;  // read for a row of an embedding
-
 struct Planning {
   runtime::LoadOptions options;
   offload::HostMemory host;
@@ -47,12 +45,7 @@ Planning planning_of(const PlanFlags& flags) {
 offload::HostRates rates_of(const PlanFlags& flags, const PlannedIndex& model, const Planning& planning) {
   RatesRequest request{planning.options.threads, model.disk_file, offload::products_of(model.index), flags.measure};
   offload::HostRates rates = host_rates(request).rates;
-  if (flags.load.disk_rate) {
-    rates.disk_gb_s = static_cast<double>(*flags.load.disk_rate) / 1e9;
-    rates.read_latency_s = 0;
-    rates.lookup_s += kLookupBytes / (rates.disk_gb_s * 1e9);
-    rates.disk_assumed = false;
-  }
+  flags.load.apply_link(rates);
   return rates;
 }
 

@@ -10,6 +10,14 @@
 
 namespace leafcutter::tools {
 
+offload::Prediction predict_plan(const compress::LeafIndex& index, const offload::Plan& plan, std::uint64_t rows_per_pass,
+                                 kernels::KvType kv_type, const Wish& wish, const offload::HostRates& rates, std::size_t reads_in_flight) {
+  const std::uint64_t block = std::min(rows_per_pass, wish.prompt_tokens);
+  const offload::StepProgram decode = runtime::step_program(index, wish.batch, wish.prompt_tokens, wish.batch, kv_type);
+  const offload::StepProgram prefill = runtime::step_program(index, block, wish.prompt_tokens, 1, kv_type);
+  return offload::predict(index, plan, decode, prefill, wish.prompt_tokens * wish.batch, rates, reads_in_flight);
+}
+
 Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish, const offload::HostMemory& host,
                   std::uint64_t already_charged, const offload::HostRates& rates) {
   options.needed_positions = std::max(options.needed_positions, wish.prompt_tokens);
@@ -19,11 +27,7 @@ Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options
   result.batch = wish.batch;
   result.planned = runtime::plan_model(index, options, host, already_charged, nullptr);
   const runtime::PlannedModel& p = result.planned;
-  const std::uint64_t block = std::min(p.rows_per_pass, wish.prompt_tokens);
-  const offload::StepProgram decode = runtime::step_program(index, wish.batch, wish.prompt_tokens, wish.batch, p.kv_type);
-  const offload::StepProgram prefill = runtime::step_program(index, block, wish.prompt_tokens, 1, p.kv_type);
-  result.prediction =
-      offload::predict(index, p.plan, decode, prefill, wish.prompt_tokens * wish.batch, rates, options.pager.reads_in_flight);
+  result.prediction = predict_plan(index, p.plan, p.rows_per_pass, p.kv_type, wish, rates, options.pager.reads_in_flight);
   return result;
 }
 

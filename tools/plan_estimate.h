@@ -28,6 +28,10 @@ struct Estimate {
 Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish, const offload::HostMemory& host,
                   std::uint64_t already_charged, const offload::HostRates& rates);
 
+// The same for a plan that exists.
+offload::Prediction predict_plan(const compress::LeafIndex& index, const offload::Plan& plan, std::uint64_t rows_per_pass,
+                                 kernels::KvType kv_type, const Wish& wish, const offload::HostRates& rates, std::size_t reads_in_flight);
+
 // One thing to change, and what it brings; the best first. Only what brings at least 5 percent.
 struct Advice {
   std::string change;
