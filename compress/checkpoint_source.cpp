@@ -9,6 +9,7 @@
 #include "compress/hf_directory.h"
 #include "compress/printable_text.h"
 #include "compress/source_check.h"
+#include "compress/torch_checkpoint.h"
 
 namespace leafcutter::compress {
 namespace {
@@ -20,6 +21,10 @@ bool begins_with_gguf(File& file) {
   if (file.size() < sizeof magic) return false;
   read_exactly(file, 0, magic, "magic");
   return std::memcmp(magic, "GGUF", sizeof magic) == 0;
+}
+
+bool has_checkpoint_ending(const std::string& path) {
+  return path.ends_with(".safetensors") || path.ends_with(".pt") || path.ends_with(".bin");
 }
 
 CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) {
@@ -62,18 +67,19 @@ CheckpointSource open_checkpoint(const std::string& path, const CheckpointOption
   if (fs::is_directory(path, ignored)) return open_hf_directory(path);
   auto file = open_file(path);
   if (begins_with_gguf(*file)) return open_gguf(path, std::move(file));
-  if (path.ends_with(".safetensors")) return open_hf_directory(path);
-  throw Error(ErrorKind::unsupported, path, "is neither GGUF nor safetensors",
-              "give a .gguf, a .safetensors file or a Hugging Face folder");
+  if (has_checkpoint_ending(path) || looks_like_torch(*file)) return open_hf_directory(path);
+  throw Error(ErrorKind::unsupported, path, "is neither GGUF nor safetensors nor a PyTorch checkpoint",
+              "give a .gguf, a .safetensors, .pt or .bin file or a Hugging Face folder");
 }
 
 bool looks_like_checkpoint(const std::string& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) return true;
   if (!fs::is_regular_file(path, ignored)) return false;
-  if (path.ends_with(".safetensors")) return true;
+  if (has_checkpoint_ending(path)) return true;
   try {
-    return begins_with_gguf(*open_file(path));
+    const auto file = open_file(path);
+    return begins_with_gguf(*file) || looks_like_torch(*file);
   } catch (const Error&) { return false; }
 }
 

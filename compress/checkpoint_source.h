@@ -15,6 +15,11 @@
 
 namespace leafcutter::compress {
 
+// Where value (row, column) of a matrix that does not lie row after row is: row * this row + column * this column values behind its offset. 0: an expanded dimension.
+struct SourceStrides {
+  std::uint64_t row = 0, column = 0;
+};
+
 // One tensor of the model as rows x k of a file. Output row i of the model is source row source_row(i).
 struct SourceTensor {
   TensorRole role{};
@@ -25,7 +30,8 @@ struct SourceTensor {
   quant::SourceType type{};
   std::uint64_t rows = 0, k = 0;
   float divisor = 1;
-  std::uint32_t rope_heads = 0;  // > 0: rows were permuted for interleaved rotary pairs by the GGUF converter; undone by source_row
+  std::optional<SourceStrides> strides;  // none: row after row. Of float types only
+  std::uint32_t rope_heads = 0;          // > 0: rows were permuted for interleaved rotary pairs by the GGUF converter; undone by source_row
 
   std::uint64_t source_row(std::uint64_t row) const;
 };
@@ -42,7 +48,7 @@ struct CheckpointOptions {
   std::string jieba_folder;  // of an installed jieba, for CPM-Ant's tokenizer; empty: the usual places are looked at
 };
 
-// path: a .gguf file, a safetensors file or a Hugging Face directory. Reads headers only. Throws Error naming file, tensor, expected, found.
+// path: a .gguf file, a safetensors or PyTorch file with its config beside it, or a Hugging Face directory. Reads headers only. Throws Error naming file, tensor, expected, found.
 CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions& options = {});
 
 // Is this path something that open_checkpoint would take (rather than a .leaf)? Looks at the kind of the path and the first bytes only.

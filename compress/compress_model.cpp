@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "compress/expected_tensors.h"
+#include "compress/strided_rows.h"
 
 namespace leafcutter::compress {
 namespace {
@@ -59,6 +60,12 @@ class StripFiller {
   void read_rows(const SourceTensor& tensor, std::uint64_t first, std::size_t count, std::uint64_t row_bytes,
                  std::vector<std::byte>& bytes) const {
     bytes.resize(count * row_bytes);
+    if (tensor.strides) {
+      for (std::size_t r = 0; r < count; r++)
+        strided_.read(*source_.files[tensor.file], tensor, tensor.source_row(first + r),
+                      std::span(bytes).subspan(r * row_bytes, row_bytes));
+      return;
+    }
     for (std::size_t r = 0; r < count;) {
       const std::uint64_t from = tensor.source_row(first + r);
       std::size_t run = 1;
@@ -100,7 +107,8 @@ class StripFiller {
                .offset = tensor.offset,
                .type = tensor.type,
                .rows = 1,
-               .k = tensor.k},
+               .k = tensor.k,
+               .strides = tensor.strides},
               0, 1, row_bytes, scratch.bytes);
     scratch.rows.resize(tensor.k);
     quant::decode_source_row(tensor.type, scratch.bytes, tensor.k, scratch.rows.data());
@@ -140,6 +148,7 @@ class StripFiller {
   const CheckpointSource& source_;
   bool allow_nonfinite_;
   std::vector<Target> targets_;
+  mutable StridedRows strided_;  // locks by itself
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A Hugging Face folder: config.json, safetensors (one file or shards with an index), tokenizer files.
+// A Hugging Face folder: config.json, safetensors or PyTorch files (one file or shards with an index), tokenizer files.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace leafcutter::compress {
 
-// folder: the folder, or the one .safetensors file whose folder has the config. Reads headers and small files only.
+// folder: the folder, or the one .safetensors, .pt or .bin file whose folder has the config. Reads headers and small files only.
 CheckpointSource open_hf_directory(const std::string& folder);
 
 }  // namespace leafcutter::compress

@@ -14,7 +14,7 @@ namespace leafcutter::tools {
 RunCommand add_compress(CLI::App& app) {
   auto request = std::make_shared<ConversionRequest>();
   auto memory = std::make_shared<std::optional<SizeText>>();
-  app.add_option("IN", request->input, "a Hugging Face folder, a .safetensors file or a .gguf")->required();
+  app.add_option("IN", request->input, "a Hugging Face folder, a .safetensors, .pt or .bin file or a .gguf")->required();
   app.add_option("-o,--output", request->output, "the .leaf to write")->required();
   add_format_flags(app, request->options.formats, true);
   add_writer_flags(app, request->options.writer);
