@@ -38,3 +38,8 @@ function(leafcutter_library name)
   set_target_properties(leafcutter_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(leafcutter_${name} PUBLIC leafcutter_flags ${ARGN})
 endfunction()
+
+# Code that nothing waits for: a third less time to compile it.
+function(leafcutter_not_hot target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
