@@ -11,11 +11,13 @@
 
 #include "base/half.h"
 #include "tests/compress/gguf_bytes.h"
+#include "tests/compress/torch_bytes.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace leafcutter;
 using namespace leafcutter::compress;
+using compress::test::TorchBytesTensor;
 using nlohmann::json;
 
 namespace {
@@ -108,15 +110,70 @@ void write_tensors(const Folder& f, const std::function<void(Tensors&)>& change)
   f.write("model.safetensors", safetensors(tensors));
 }
 
+// small_tensors() as torch would save them, each with a storage of its own.
+void write_torch(const Folder& f, const std::string& name, const std::function<void(TorchBytesTensor&)>& change = {},
+                 const std::function<bool(const std::string&)>& keep = {}) {
+  std::vector<TorchBytesTensor> tensors;
+  std::map<std::string, std::string> storages;
+  for (const auto& [tensor_name, tensor] : small_tensors()) {
+    if (keep && !keep(tensor_name)) continue;
+    TorchBytesTensor t{
+        .name = tensor_name, .key = std::to_string(tensors.size()), .values = static_cast<std::int64_t>(tensor.bytes.size() / 4)};
+    for (const std::uint64_t n : tensor.shape) t.shape.push_back(static_cast<std::int64_t>(n));
+    t.strides = t.shape.size() == 1 ? std::vector<std::int64_t>{1} : std::vector<std::int64_t>{t.shape[1], 1};
+    storages[t.key] = tensor.bytes;
+    if (change) change(t);
+    tensors.push_back(t);
+  }
+  f.write("config.json", small_config());
+  f.write(name, compress::test::torch_archive(compress::test::state_dict_pickle(tensors), storages).file());
+}
+
 const BadFolder kBad[] = {
     {"an empty folder", [](const Folder&) {}, {"config.json"}},
     {"a config alone", [](const Folder& f) { f.write("config.json", small_config()); }, {"model.safetensors"}},
-    {"PyTorch files",
+    {"a .bin that is none",
      [](const Folder& f) {
        f.write("config.json", small_config());
        f.write("pytorch_model.bin", std::string("x"));
      },
-     {".bin"}},
+     {"pytorch_model.bin", "does not begin as a zip"}},
+    {"a .bin shard of another folder",
+     [](const Folder& f) {
+       f.write("config.json", small_config());
+       f.write("pytorch_model.bin.index.json", json{{"weight_map", {{"lm_head.weight", "../pytorch_model.bin"}}}});
+     },
+     {"index.json", "lm_head.weight", "no bin file"}},
+    {"a .bin index that names safetensors",
+     [](const Folder& f) {
+       f.write("config.json", small_config());
+       f.write("pytorch_model.bin.index.json", json{{"weight_map", {{"lm_head.weight", "a.safetensors"}}}});
+     },
+     {"index.json", "a.safetensors"}},
+    {"an integer weight in a .bin",
+     [](const Folder& f) {
+       write_torch(f, "pytorch_model.bin", [](TorchBytesTensor& t) {
+         if (t.name == "model.norm.weight") t.kind = "Int";
+       });
+     },
+     {"model.norm.weight", "dtype Int", "Half"}},
+    {"a .bin with a weight of one dimension too many",
+     [](const Folder& f) {
+       write_torch(f, "pytorch_model.bin", [](TorchBytesTensor& t) {
+         if (t.name == "lm_head.weight") t.shape.push_back(1), t.strides.push_back(1);
+       });
+     },
+     {"lm_head.weight", "3 dimensions"}},
+    {"a .bin with an empty weight",
+     [](const Folder& f) {
+       write_torch(f, "pytorch_model.bin", [](TorchBytesTensor& t) {
+         if (t.name == "lm_head.weight") t.shape = {0, 16};
+       });
+     },
+     {"lm_head.weight", "no elements"}},
+    {"a file without a config",
+     [](const Folder& f) { write_torch(f, "model.pt"), std::filesystem::remove(f.folder.file("config.json")); },
+     {"config.json"}},
     {"an empty safetensors",
      [](const Folder& f) {
        f.write("config.json", small_config());
@@ -214,6 +271,43 @@ TEST_CASE("a folder with one file and one with shards give the same tensors") {
         read_exactly(*b.files[other.file], other.offset, y, "tensor");
         CHECK(x == y);
       }
+}
+
+TEST_CASE("weights: model.safetensors, else pytorch_model.bin, else its index, else the largest .pt or .bin with a note") {
+  const auto file_of = [](const CheckpointSource& source) { return std::filesystem::path(source.files.at(0)->name()).filename().string(); };
+  const Folder f;
+  write_torch(f, "other.pt");
+  f.write("training_args.bin", std::string(100'000, 'x'));
+  const CheckpointSource only = f.open();
+  CHECK(file_of(only) == "other.pt");
+  CHECK(only.tensors.size() == small_tensors().size());
+  CHECK(only.notes.size() == 1);  // no tokenizer
+  f.write("smaller.bin", std::string("x"));
+  const CheckpointSource largest = f.open();
+  CHECK(file_of(largest) == "other.pt");
+  CHECK(largest.notes.size() == 2);
+  const auto is_embedding = [](const std::string& name) { return name == "model.embed_tokens.weight"; };
+  write_torch(f, "pytorch_model-1.bin", {}, is_embedding);
+  write_torch(f, "pytorch_model-2.bin", {}, [&](const std::string& name) { return !is_embedding(name); });
+  json map;
+  for (const auto& [name, tensor] : small_tensors()) map[name] = is_embedding(name) ? "pytorch_model-1.bin" : "pytorch_model-2.bin";
+  f.write("pytorch_model.bin.index.json", json{{"weight_map", map}});
+  const CheckpointSource shards = f.open();
+  CHECK(shards.files.size() == 2);
+  CHECK(shards.tensors.size() == small_tensors().size());
+  write_torch(f, "pytorch_model.bin");
+  CHECK(file_of(f.open()) == "pytorch_model.bin");
+  f.write("model.safetensors", safetensors(small_tensors()));
+  CHECK(file_of(f.open()) == "model.safetensors");
+  CHECK(file_of(open_checkpoint(f.folder.file("other.pt"))) == "other.pt");
+}
+
+TEST_CASE("a checkpoint without config.json takes the .json of its own name") {
+  const Folder f;
+  write_torch(f, "tiny.pt");
+  std::filesystem::rename(f.folder.file("config.json"), f.folder.file("tiny.json"));
+  CHECK(f.open().tensors.size() == small_tensors().size());
+  CHECK(open_checkpoint(f.folder.file("tiny.pt")).tensors.size() == small_tensors().size());
 }
 
 TEST_CASE("the rows of the embedding count where the config forgets that the vocabulary grew") {
