@@ -1,4 +1,5 @@
-// Quantizing rows, written once as loops that the compiler turns into the vectors of each instruction set; no operation's result depends on their width.
+// Quantizing rows. The group is written once as loops that the compiler turns into the vectors of an instruction set; no operation's result depends on their width. An instruction set
+// that knows better brings its own group, with the same operations on each element.
 #pragma once
 
 #include <algorithm>
@@ -34,6 +35,7 @@ inline void quantize_group(const float* x, ActivationGroup& group) {
   group.reserved = 0;
 }
 
+template <void (*kGroup)(const float*, ActivationGroup&) = quantize_group>
 void quantize_rows_lanes(const QuantizeRowsArgs& a) {
   const std::size_t groups = activation_groups(a.k);
   for (std::size_t m = a.row_begin; m < a.row_end; m++) {
@@ -41,11 +43,11 @@ void quantize_rows_lanes(const QuantizeRowsArgs& a) {
     for (std::size_t g = 0; g < groups; g++) {
       const std::size_t begin = g * kActivationGroup;
       if (begin + kActivationGroup <= a.k) {
-        quantize_group(x + begin, a.out[g * a.rows + m]);
+        kGroup(x + begin, a.out[g * a.rows + m]);
       } else {
         float rest[kActivationGroup] = {};
         std::copy(x + begin, x + a.k, rest);
-        quantize_group(rest, a.out[g * a.rows + m]);
+        kGroup(rest, a.out[g * a.rows + m]);
       }
     }
   }
