@@ -292,6 +292,15 @@ std::optional<std::uint64_t> GgufHeader::number(std::string_view key) const {
   return numbers(key).at(0);
 }
 
+std::vector<float> GgufHeader::reals(std::string_view key) const {
+  const GgufValue* value = find(key);
+  if (!value) return {};
+  if (value->type != GgufType::array || value->element != GgufType::f32) wrong_type(key, "an array of F32");
+  std::vector<float> all(value->count);
+  if (!all.empty()) std::memcpy(all.data(), bytes_.data() + value->begin, all.size() * sizeof(float));
+  return all;
+}
+
 std::optional<double> GgufHeader::real(std::string_view key) const {
   const GgufValue* value = find(key);
   if (!value) return std::nullopt;

@@ -79,6 +79,9 @@ class GgufHeader {
     return true;
   }
 
+  // Real numbers (F32) of an array; empty when the key is not there.
+  std::vector<float> reals(std::string_view key) const;
+
   const std::string& file() const { return file_; }
 
  private:

@@ -61,6 +61,33 @@ void add_tensors(const std::string& path, bool torch, CheckpointSource& source) 
   }
 }
 
+// tokenizer_config.json, with what may lie in files of its own: named tokens and the chat template.
+json tokenizer_config(const fs::path& folder) {
+  json config = document(folder / "tokenizer_config.json");
+  if (!config.is_object()) config = json::object();
+  const json named = document(folder / "special_tokens_map.json");
+  for (const char* field : {"bos_token", "eos_token", "pad_token", "unk_token"})
+    if (named.is_object() && named.contains(field) && (!config.contains(field) || config[field].is_null())) config[field] = named[field];
+  if (!config.contains("chat_template") && is_file(folder / "chat_template.jinja"))
+    config["chat_template"] = content(folder / "chat_template.jinja", TokenizerLimits::kTemplateBytes);
+  return config;
+}
+
+// A piece at a time: the largest are a good part of what an import may use.
+std::optional<TokenizerData> read_tokenizer(const fs::path& folder, std::vector<std::string>& notes) {
+  const std::string path = (folder / "tokenizer.json").string();
+  const auto file = open_file(path);
+  if (file->size() > kTokenizerJsonBytes)
+    throw Error(ErrorKind::bad_file, path,
+                "has " + std::to_string(file->size()) + " bytes; at most " + std::to_string(kTokenizerJsonBytes) + " are read");
+  const TextSource text = [&](std::uint64_t offset, std::span<char> to) {
+    const std::size_t bytes = std::min<std::uint64_t>(to.size(), file->size() - std::min(offset, file->size()));
+    read_exactly(*file, offset, std::as_writable_bytes(to.first(bytes)), "text");
+    return bytes;
+  };
+  return tokenizer_from_json(text, tokenizer_config(folder), path, notes);
+}
+
 // eos_token_id is a number or a list.
 std::vector<std::uint32_t> ids_of(const json& object, const char* field) {
   std::vector<std::uint32_t> ids;
@@ -118,10 +145,8 @@ CheckpointSource open_hf_directory(const std::string& path) {
                              std::to_string(source.model.vocab_size) + ": the rows count");
       source.model.vocab_size = static_cast<std::uint32_t>(tensor.rows);
     }
-  const json tokenizer_config = document(folder / "tokenizer_config.json");
   if (is_file(folder / "tokenizer.json"))
-    source.tokenizer = tokenizer_from_json(content(folder / "tokenizer.json", kTokenizerJsonBytes), tokenizer_config,
-                                           (folder / "tokenizer.json").string(), source.notes);
+    source.tokenizer = read_tokenizer(folder, source.notes);
   else
     source.notes.push_back("no tokenizer.json: the model runs on ids");
   resolve_special_ids(source, config, document(folder / "generation_config.json"));

@@ -17,6 +17,7 @@ class MergeBuilder {
 
   // Throws Error(bad_file) when one of the two or their concatenation is no token, or there are too many.
   void add(std::string_view left, std::string_view right);
+  std::size_t size() const { return merges_.size(); }
   std::vector<Merge> take() { return std::move(merges_); }
 
  private:

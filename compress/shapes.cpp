@@ -1,5 +1,6 @@
 #include "compress/shapes.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -24,10 +25,18 @@ struct Shape {
 
 constexpr Shape kShapes[] = {
     {"llama-1.1b", 22, 2048, 32, 4, 5632, 32000, false, 10000, 2048},
+    {"csg-wukong-1b", 22, 2048, 32, 4, 5632, 32000, false, 10000, 2048},
+    {"chuxin-1.6b", 24, 2048, 32, 32, 5632, 102400, false, 10000, 4096},
+    {"chuxin-1.6b-1m", 24, 2048, 32, 32, 5632, 102400, false, 10000, 1u << 20},
+    {"fox-1-1.6b", 32, 2048, 16, 4, 4096, 256000, true, 10000, 8192},
     {"smollm2-135m", 30, 576, 9, 3, 1536, 49152, true, 100000, 8192},
     {"llama-48x4096", 48, 4096, 32, 32, 10240, 30720, false, 10000, 2048},
 };
-constexpr const char* kNames[] = {kShapes[0].name, kShapes[1].name, kShapes[2].name};
+constexpr auto kNames = [] {
+  std::array<const char*, std::size(kShapes)> names{};
+  for (std::size_t i = 0; i < names.size(); i++) names[i] = kShapes[i].name;
+  return names;
+}();
 
 // splitmix64 of a counter: any strip can be made on its own, by any thread.
 class Random {

@@ -1,6 +1,8 @@
 // The tokenizer section of a .leaf: byte table in docs/format.md.
 #include "compress/tokenizer_data.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "compress/printable_text.h"
 #include "compress/tokenizer_section.h"
@@ -11,7 +13,7 @@ namespace {
 constexpr std::uint8_t kSectionVersion = 1;
 constexpr std::uint64_t kSectionHeaderBytes = 48;
 
-const KindSection* const kKinds[] = {&kByteLevelSection, &kLongestMatchSection};
+const KindSection* const kKinds[] = {&kByteLevelSection, &kSentencePieceSection, &kLongestMatchSection};
 
 const KindSection* find_kind(TokenizerKind kind) {
   for (const KindSection* known : kKinds)
@@ -55,6 +57,29 @@ void check_token(const SectionChecker& checker, std::size_t i) {
                    std::to_string(static_cast<unsigned>(checker.data.kinds[i])) + " is not known to this program");
 }
 
+// A token's byte: its kind, and above it the bits of its TokenMatch.
+enum MatchBit : std::uint8_t { kKindBits = 0x0f, kLeftStrip = 0x10, kRightStrip = 0x20, kSingleWord = 0x40, kNormalized = 0x80 };
+
+std::uint8_t bits_of(const TokenMatch& m) {
+  return static_cast<std::uint8_t>((m.left_strip ? kLeftStrip : 0) | (m.right_strip ? kRightStrip : 0) | (m.single_word ? kSingleWord : 0) |
+                                   (m.normalized ? kNormalized : 0));
+}
+
+TokenMatch match_of(std::uint32_t id, std::uint8_t byte) {
+  return {id, (byte & kLeftStrip) != 0, (byte & kRightStrip) != 0, (byte & kSingleWord) != 0, (byte & kNormalized) != 0};
+}
+
+void check_matches(const SectionChecker& checker) {
+  const auto& matches = checker.data.matches;
+  for (std::size_t i = 0; i < matches.size(); i++) {
+    checker.check_id("matches", matches[i].id);
+    if (i > 0 && matches[i].id <= matches[i - 1].id) checker.refuse("matches", "their ids do not ascend");
+    const TokenKind kind = checker.data.kinds[matches[i].id];
+    if (bits_of(matches[i]) == 0 || (kind != TokenKind::special && kind != TokenKind::user_defined))
+      checker.refuse("token " + std::to_string(matches[i].id) + ", kind", "has rules for matching that mean nothing");
+  }
+}
+
 void check(const SectionChecker& checker, const KindSection& kind) {
   const TokenizerData& data = checker.data;
   checker.limit("tokens, count", data.tokens.size(), TokenizerLimits::kTokens);
@@ -64,6 +89,7 @@ void check(const SectionChecker& checker, const KindSection& kind) {
   checker.limit("chat_template, length", data.chat_template.size(), TokenizerLimits::kTemplateBytes);
   checker.limit("template_name, length", data.template_name.size(), TokenizerLimits::kTemplateNameBytes);
   for (std::size_t i = 0; i < data.tokens.size(); i++) check_token(checker, i);
+  check_matches(checker);
   kind.check(checker);
   if (!is_utf8(data.chat_template)) checker.refuse("chat_template", "is no UTF-8");
   if (!is_printable_text(data.template_name)) checker.refuse("template_name", "is no printable UTF-8");
@@ -85,7 +111,9 @@ void read_tokens(SectionReader& in, const SectionHeader& h, TokenizerData& data)
     if (length > text.size()) in.refuse("token " + std::to_string(i), "is longer than what is left of the tokens' bytes");
     data.tokens.emplace_back(text.substr(0, length));
     text.remove_prefix(length);
-    data.kinds.push_back(static_cast<TokenKind>(kinds[i]));
+    const auto byte = static_cast<std::uint8_t>(kinds[i]);
+    data.kinds.push_back(static_cast<TokenKind>(byte & kKindBits));
+    if ((byte & ~kKindBits) != 0) data.matches.push_back(match_of(i, byte));
   }
   if (!text.empty()) in.refuse("token bytes", std::to_string(text.size()) + " belong to no token");
 }
@@ -134,6 +162,28 @@ void SectionWriter::text(const std::string& text) {
   out_.insert(out_.end(), bytes.begin(), bytes.end());
 }
 
+bool is_byte_token(std::string_view spelling) {
+  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'); };
+  return spelling.size() == 6 && spelling.starts_with("<0x") && spelling[5] == '>' && is_digit(spelling[3]) && is_digit(spelling[4]);
+}
+
+void drop_special_merges(TokenizerData& data) {
+  std::erase_if(data.merges, [&](const Merge& merge) { return data.kinds[merge.result] == TokenKind::special; });
+}
+
+void add_ends_of_turn(TokenizerData& data) {
+  const auto stands_apart = [&](std::size_t id) {
+    return data.kinds[id] == TokenKind::special || data.kinds[id] == TokenKind::user_defined;
+  };
+  std::optional<std::uint32_t> start, end;
+  for (std::uint32_t id = 0; id < data.tokens.size(); id++) {
+    if (data.tokens[id] == "<start_of_turn>" && stands_apart(id)) start = id;
+    if (data.tokens[id] == "<end_of_turn>" && stands_apart(id)) end = id;
+  }
+  if (start && end && std::find(data.end_of_turn_ids.begin(), data.end_of_turn_ids.end(), *end) == data.end_of_turn_ids.end())
+    data.end_of_turn_ids.push_back(*end);
+}
+
 std::vector<std::byte> to_section(const TokenizerData& data) {
   const std::string where = "tokenizer";
   const KindSection& kind = section_of(data.kind, where);
@@ -161,6 +211,7 @@ std::vector<std::byte> to_section(const TokenizerData& data) {
   SectionWriter fields(out);
   transfer(fields, h);
   for (TokenKind token_kind : data.kinds) fields.number(token_kind);
+  for (const TokenMatch& match : data.matches) out[kSectionHeaderBytes + match.id] |= static_cast<std::byte>(bits_of(match));
   for (const std::string& token : data.tokens) fields.number(static_cast<std::uint16_t>(token.size()));
   for (const std::string& token : data.tokens) fields.text(token);
   kind.write(data, fields);

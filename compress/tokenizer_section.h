@@ -75,6 +75,6 @@ struct KindSection {
   void (*read)(SectionReader& in, const SectionHeader& header, TokenizerData& data);
 };
 
-extern const KindSection kByteLevelSection, kLongestMatchSection;
+extern const KindSection kByteLevelSection, kSentencePieceSection, kLongestMatchSection;
 
 }  // namespace leafcutter::compress

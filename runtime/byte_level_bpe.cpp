@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "runtime/added_tokens.h"
 #include "runtime/byte_level.h"
 #include "runtime/merge_table.h"
 #include "runtime/text_splitter.h"
@@ -43,31 +44,29 @@ class ByteLevelBpe : public TextCodec {
       const char text = static_cast<char>(byte);
       byte_ids_[static_cast<std::size_t>(byte)] = table_.find({&text, 1}).value_or(data.unknown_id.value_or(kNone));
     }
-    for (std::uint32_t id = 0; id < kinds.size(); id++)
-      if (stands_apart(kinds[id]) && !table_.text(id).empty()) apart_.push_back(id);
-    // The longest first, so that the first that fits is the longest.
-    std::sort(apart_.begin(), apart_.end(), [&](std::uint32_t a, std::uint32_t b) {
-      const auto x = table_.text(a), y = table_.text(b);
-      return x.size() != y.size() ? x.size() > y.size() : a < b;
-    });
-    for (const std::uint32_t id : apart_) first_bytes_[static_cast<std::uint8_t>(table_.text(id)[0])] = true;
+    auto match = data.matches.begin();
+    for (std::uint32_t id = 0; id < kinds.size(); id++) {
+      compress::TokenMatch rules{.id = id};
+      if (match != data.matches.end() && match->id == id) rules = *match++;
+      if (stands_apart(kinds[id])) (rules.normalized ? after_ : before_).add(id, table_.text(id), rules, kinds[id] == TokenKind::special);
+    }
+    before_.index();
+    after_.index();
   }
 
-  std::vector<std::uint32_t> encode(std::string_view text, bool parse_special) const override {
+  std::vector<std::uint32_t> encode(std::string_view text, bool parse_special, bool /*begins*/) const override {
     std::vector<std::uint32_t> ids;
-    std::size_t begin = 0;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::uint32_t id = apart_at(text.substr(at), parse_special);
-      if (id == kNone) {
-        at++;
+    for (const AddedTokens::Part& part : before_.cut(text, parse_special)) {
+      if (part.id != AddedTokens::kText) {
+        ids.push_back(part.id);
         continue;
       }
-      plain(text.substr(begin, at - begin), ids);
-      ids.push_back(id);
-      at += table_.text(id).size();
-      begin = at;
+      for (const AddedTokens::Part& inner : after_.cut(part.text, parse_special))
+        if (inner.id != AddedTokens::kText)
+          ids.push_back(inner.id);
+        else
+          plain(inner.text, ids);
     }
-    plain(text.substr(begin), ids);
     return ids;
   }
 
@@ -80,18 +79,10 @@ class ByteLevelBpe : public TextCodec {
   }
 
   std::size_t memory_bytes() const override {
-    return sizeof *this + table_.memory_bytes() + merges_.memory_bytes() + apart_.capacity() * sizeof(std::uint32_t);
+    return sizeof *this + table_.memory_bytes() + merges_.memory_bytes() + before_.memory_bytes() + after_.memory_bytes();
   }
 
  private:
-  // The token that stands apart and begins here; kNone when there is none.
-  std::uint32_t apart_at(std::string_view text, bool parse_special) const {
-    if (!first_bytes_[static_cast<std::uint8_t>(text[0])]) return kNone;
-    for (const std::uint32_t id : apart_)
-      if ((parse_special || kinds_[id] == TokenKind::user_defined) && text.starts_with(table_.text(id))) return id;
-    return kNone;
-  }
-
   void piece(std::string_view bytes, std::vector<std::uint32_t>& out) const {
     if (ignore_merges_)
       if (const auto whole = table_.find(bytes); whole && !stands_apart(kinds_[*whole])) return out.push_back(*whole);
@@ -133,8 +124,7 @@ class ByteLevelBpe : public TextCodec {
   TextSplitter splitter_;
   TokenKinds kinds_;
   std::array<std::uint32_t, 256> byte_ids_{};
-  std::vector<std::uint32_t> apart_;
-  std::array<bool, 256> first_bytes_{};
+  AddedTokens before_, after_;
   const bool add_prefix_space_, ignore_merges_;
 };
 

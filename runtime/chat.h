@@ -1,4 +1,4 @@
-// Conversations as prompt ids. The model's template is recognised, not interpreted: a built-in per known template (chatml for SmolLM2); others are refused by name.
+// Conversations as prompt ids. The model's template is recognised, not interpreted: a built-in per known template (a row in chat.cpp); others are refused by name.
 #pragma once
 
 #include <cstdint>

@@ -73,7 +73,7 @@ class LongestMatch : public TextCodec {
                      [&](std::uint32_t a, std::uint32_t b) { return tokens_.text(a).size() > tokens_.text(b).size(); });
   }
 
-  std::vector<std::uint32_t> encode(std::string_view text, bool parse_special) const override {
+  std::vector<std::uint32_t> encode(std::string_view text, bool parse_special, bool /*begins*/) const override {
     std::string room;
     text = well_formed(text, room);
     std::vector<std::uint32_t> ids;

@@ -34,7 +34,7 @@ void MergeTable::merge(std::vector<std::uint32_t>& ids) const {
     std::uint32_t id, previous, next;
   };
   struct Candidate {
-    std::uint32_t rank, at, left, right;  // what stood at `at` and behind it when this was found
+    std::uint32_t rank, at, result;  // of what stood at `at` and behind it when this was found
     bool operator<(const Candidate& other) const {
       return rank != other.rank ? rank > other.rank : at > other.at;
     }  // a heap's front is the largest
@@ -48,7 +48,7 @@ void MergeTable::merge(std::vector<std::uint32_t>& ids) const {
     if (at == kNone || symbols[at].next == kNone) return;
     const std::uint32_t left = symbols[at].id, right = symbols[symbols[at].next].id;
     if (const Slot* slot = find(left, right)) {
-      heap.push_back({slot->rank, at, left, right});
+      heap.push_back({slot->rank, at, slot->result});
       std::push_heap(heap.begin(), heap.end());
     }
   };
@@ -58,9 +58,12 @@ void MergeTable::merge(std::vector<std::uint32_t>& ids) const {
     const Candidate best = heap.back();
     heap.pop_back();
     Symbol& left = symbols[best.at];
-    if (left.id != best.left || left.next == kNone || symbols[left.next].id != best.right) continue;  // merged away since
+    if (left.id == kNone || left.next == kNone) continue;  // merged away since
+    // Other symbols may stand there by now; what counts is, as in the tokenizers library, that they make the same token.
+    const Slot* slot = find(left.id, symbols[left.next].id);
+    if (!slot || slot->result != best.result) continue;
     const std::uint32_t gone = left.next;
-    left.id = find(best.left, best.right)->result;
+    left.id = slot->result;
     left.next = symbols[gone].next;
     symbols[gone].id = kNone;
     if (left.next != kNone) symbols[left.next].previous = best.at;

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "runtime/byte_level_bpe.h"
 #include "runtime/longest_match.h"
+#include "runtime/sentencepiece_bpe.h"
 
 namespace leafcutter::runtime {
 namespace {
@@ -17,6 +18,7 @@ struct KindRow {
 constexpr KindRow kKinds[] = {
     {TokenizerKind::byte_level_bpe, make_byte_level_bpe},
     {TokenizerKind::longest_match, make_longest_match},
+    {TokenizerKind::sentencepiece_bpe, make_sentencepiece_bpe},
 };
 
 }  // namespace

@@ -18,10 +18,12 @@ class TextCodec {
  public:
   virtual ~TextCodec() = default;
 
-  // As Tokenizer::encode.
-  virtual std::vector<std::uint32_t> encode(std::string_view text, bool parse_special) const = 0;
+  // As Tokenizer::encode. begins: the text has nothing in front of it.
+  virtual std::vector<std::uint32_t> encode(std::string_view text, bool parse_special, bool begins) const = 0;
   // The bytes that a token stands for, special ones too. id is below the number of tokens.
   virtual std::string bytes_of(std::uint32_t id) const = 0;
+  // Takes away from a decoded text what encoding puts in front. first: the token that the text begins with.
+  virtual void trim_start(std::string& /*text*/, std::uint32_t /*first*/) const {}
   // By its spelling in the vocabulary.
   virtual std::optional<std::uint32_t> id_of(std::string_view token) const = 0;
   virtual std::size_t memory_bytes() const = 0;

@@ -33,6 +33,8 @@ using MatchData = std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data_free>
 struct TextSplitter::Expression {
   Code code;
   MatchContext limits;
+  compress::SplitRule::Matches matches;
+  bool invert;
 };
 
 TextSplitter::TextSplitter(std::span<const compress::SplitRule> rules, const std::string& file) {
@@ -51,14 +53,63 @@ TextSplitter::TextSplitter(std::span<const compress::SplitRule> rules, const std
     pcre2_set_match_limit(limits.get(), kMatchLimit);
     pcre2_set_depth_limit(limits.get(), kDepthLimit);
     pcre2_set_heap_limit(limits.get(), kHeapKilobytes);
-    expressions_.push_back({std::move(code), std::move(limits)});
+    expressions_.push_back({std::move(code), std::move(limits), rule.matches, rule.invert});
   }
 }
 
 TextSplitter::~TextSplitter() = default;
 
+namespace {
+
+using Matches = compress::SplitRule::Matches;
+
+struct Part {
+  std::string_view text;
+  bool match;
+};
+
+// Puts neighbours together; both lie in one text.
+std::string_view joined(std::string_view a, std::string_view b) { return {a.data(), a.size() + b.size()}; }
+
+void arrange(std::span<Part> parts, Matches matches, std::vector<std::string_view>& out) {
+  const std::size_t first = out.size();
+  switch (matches) {
+    case Matches::isolated:
+      for (const Part& part : parts) out.push_back(part.text);
+      return;
+    case Matches::removed:
+      for (const Part& part : parts)
+        if (!part.match) out.push_back(part.text);
+      return;
+    case Matches::contiguous:
+      for (std::size_t i = 0; i < parts.size(); i++)
+        if (i > 0 && parts[i].match == parts[i - 1].match)
+          out.back() = joined(out.back(), parts[i].text);
+        else
+          out.push_back(parts[i].text);
+      return;
+    case Matches::merged_with_previous:
+      for (std::size_t i = 0; i < parts.size(); i++)
+        if (parts[i].match && out.size() > first && !parts[i - 1].match)
+          out.back() = joined(out.back(), parts[i].text);
+        else
+          out.push_back(parts[i].text);
+      return;
+    case Matches::merged_with_next:
+      for (std::size_t i = 0; i < parts.size(); i++)
+        if (i > 0 && parts[i - 1].match && !parts[i].match)
+          out.back() = joined(out.back(), parts[i].text);
+        else
+          out.push_back(parts[i].text);
+      return;
+  }
+}
+
+}  // namespace
+
 std::vector<std::string_view> TextSplitter::split(std::string_view text) const {
   std::vector<std::string_view> pieces, next;
+  std::vector<Part> parts;
   if (!text.empty()) pieces.push_back(text);
   for (const Expression& expression : expressions_) {
     const MatchData match(pcre2_match_data_create(1, nullptr));
@@ -66,6 +117,7 @@ std::vector<std::string_view> TextSplitter::split(std::string_view text) const {
     const PCRE2_SIZE* found = pcre2_get_ovector_pointer(match.get());
     next.clear();
     for (const std::string_view piece : pieces) {
+      parts.clear();
       std::size_t at = 0, search = 0;
       while (search < piece.size()) {
         const int result = pcre2_match(expression.code.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), search,
@@ -78,11 +130,12 @@ std::vector<std::string_view> TextSplitter::split(std::string_view text) const {
           while (search < piece.size() && (static_cast<unsigned char>(piece[search]) & 0xc0) == 0x80) search++;
           continue;
         }
-        if (found[0] > at) next.push_back(piece.substr(at, found[0] - at));
-        next.push_back(piece.substr(found[0], found[1] - found[0]));
+        if (found[0] > at) parts.push_back({piece.substr(at, found[0] - at), expression.invert});
+        parts.push_back({piece.substr(found[0], found[1] - found[0]), !expression.invert});
         at = search = found[1];
       }
-      if (at < piece.size()) next.push_back(piece.substr(at));
+      if (at < piece.size()) parts.push_back({piece.substr(at), expression.invert});
+      arrange(parts, expression.matches, next);
     }
     pieces.swap(next);
   }

@@ -1,4 +1,5 @@
-// Cuts text into the pieces within which tokens are merged: expressions applied one after another, each to the pieces of the one before.
+// Cuts text into the pieces within which tokens are merged: expressions applied one after another, each to the pieces of the one before. Rules of kind metaspace change
+// text and are not for this.
 #pragma once
 
 #include <memory>
@@ -18,7 +19,7 @@ class TextSplitter {
   TextSplitter(std::span<const compress::SplitRule> rules, const std::string& file);
   ~TextSplitter();
 
-  // text is well-formed UTF-8. The pieces cover it without gaps. Throws Error(unsupported) when a limit is hit.
+  // text is well-formed UTF-8. The pieces cover it in order, without gaps unless a rule removes its matches. Throws Error(unsupported) when a limit is hit.
   std::vector<std::string_view> split(std::string_view text) const;
 
  private:

@@ -32,4 +32,12 @@ Utf8Step next_character(std::string_view text) {
   return {Utf8Step::Kind::whole, length};
 }
 
+bool is_white_space(std::string_view character) {
+  constexpr std::string_view kWide[] = {"\u0085", "\u00a0", "\u1680", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
+  if (character.size() == 1) return character[0] == ' ' || (character[0] >= '\t' && character[0] <= '\r');
+  for (const std::string_view wide : kWide)
+    if (character == wide) return true;
+  return character >= "\u2000" && character <= "\u200a" && character.size() == 3;
+}
+
 }  // namespace leafcutter::runtime

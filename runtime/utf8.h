@@ -14,4 +14,7 @@ struct Utf8Step {
 // text is not empty. incomplete: more bytes could make it whole.
 Utf8Step next_character(std::string_view text);
 
+// Is this one character white space (Unicode's property White_Space)?
+bool is_white_space(std::string_view character);
+
 }  // namespace leafcutter::runtime

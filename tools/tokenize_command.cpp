@@ -4,6 +4,7 @@
 
 #include <iostream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -20,7 +21,7 @@ namespace {
 struct TokenizeFlags {
   std::string file;
   std::optional<std::string> text;
-  bool special = false, decode = false;
+  bool special = false, decode = false, lines = false;
 };
 
 runtime::Tokenizer tokenizer_of(const std::string& path) {
@@ -37,6 +38,21 @@ runtime::Tokenizer tokenizer_of(const std::string& path) {
   return runtime::Tokenizer(compress::tokenizer_from_section(section, path), path);
 }
 
+// Each line of stdin is a text as JSON, or a list of ids; each gives a line.
+void answer_lines(const runtime::Tokenizer& tokenizer, const TokenizeFlags& flags) {
+  std::uint64_t number = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto value = nlohmann::json::parse(line, nullptr, false);
+    const std::string place = "line " + std::to_string(++number);
+    if (flags.decode) {
+      print_json({{"text", tokenizer.decode(parse_ids(line, place), flags.special)}});
+      continue;
+    }
+    if (!value.is_string()) throw Error(ErrorKind::bad_file, place, "is no text in JSON");
+    print_json({{"ids", tokenizer.encode(value.get_ref<const std::string&>(), flags.special)}});
+  }
+}
+
 }  // namespace
 
 RunCommand add_tokenize(CLI::App& app) {
@@ -45,8 +61,10 @@ RunCommand add_tokenize(CLI::App& app) {
   app.add_option("TEXT", flags->text, "text (default: all of stdin); with --decode: ids");
   app.add_flag("--special", flags->special, "recognise special tokens in the text, show them in decoded text");
   app.add_flag("--decode", flags->decode, "ids to text");
+  app.add_flag("--lines", flags->lines, "each line of stdin is a text as JSON (with --decode: ids), each answer a line of JSON");
   return [flags](const CommonFlags& common) {
     const runtime::Tokenizer tokenizer = tokenizer_of(flags->file);
+    if (flags->lines) return answer_lines(tokenizer, *flags);
     const std::string text =
         flags->text ? *flags->text : std::string(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
     if (flags->decode) {

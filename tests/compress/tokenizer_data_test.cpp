@@ -82,7 +82,7 @@ const BadData kBadData[] = {
     {"a pad id that is not there", [](auto& d) { d.pad_id = 0xfffffffe; }, "pad_id"},
     {"an end of turn that is not there", [](auto& d) { d.end_of_turn_ids = {8}; }, "end_of_turn_ids"},
     {"too many ends of turn", [](auto& d) { d.end_of_turn_ids.assign(65, 1); }, "end_of_turn_ids, count"},
-    {"an unknown kind of tokenizer", [](auto& d) { d.kind = TokenizerKind{2}; }, "kind 2 is not known"},
+    {"an unknown kind of tokenizer", [](auto& d) { d.kind = TokenizerKind{9}; }, "kind 9 is not known"},
     {"more bytes than a section may have",
      [](auto& d) { d.tokens.assign(300, std::string(60000, 'x')), d.kinds.assign(300, TokenKind::normal); }, "bytes together"},
 };
