@@ -75,7 +75,7 @@ class LoadedModel final : public Model {
         team_(options_.threads),
         pager_(file_, opened_.index, planned_.plan, offload::chunks_of_step(opened_.index), account_, options_.pager),
         chunks_(opened_.index, pager_),
-        runner_({opened_.index, weights_, rope_, bias_, cache_, work_, chunks_, team_, *file_, isa_}) {
+        runner_({opened_.index, weights_, rope_, bias_, cache_, work_, chunks_, team_, *file_, isa_, options_.pager.trace}) {
     for (const offload::BufferNeed& buffer : planned_.plan.buffers)
       if (buffer.bytes > 0) entries_.push_back(account_.add(buffer.name, offload::Tier::host, buffer.bytes));
     notes_.push_back("ctx-size " + std::to_string(planned_.ctx_size));

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "offload/trace.h"
 #include "runtime/position_bias.h"
 #include "runtime/step_program_builder.h"
 #include "runtime/workspace.h"
@@ -47,6 +48,7 @@ offload::PlanRequest request_for(const LeafIndex& index, const LoadOptions& opti
     if (module.kind == compress::ModuleKind::vectors) buffers.push_back({"norms and biases", module.bytes});
   if (index.model.position == compress::PositionKind::segment_relative_bias)
     buffers.push_back({"position bias", position_bias_bytes(index.model.segment_bias, s.ctx_size)});
+  if (options.pager.trace) buffers.push_back({"trace", options.pager.trace->memory_bytes()});
   buffers.push_back({"logits", options.logit_rows * index.model.vocab_size * sizeof(float)});
   request.holds_modules = s.pass_rows > s.rows;
   return request;

@@ -8,9 +8,12 @@
 #include "compress/leaf_reader.h"
 #include "kernels/elementwise.h"
 #include "kernels/rope.h"
+#include "offload/trace.h"
 
 namespace leafcutter::runtime {
 namespace {
+
+using offload::TraceKind;
 
 kernels::QuantizeRows quantize_rows_of(kernels::Isa isa) {
   switch (isa) {
@@ -70,21 +73,28 @@ void StepRunner::run(std::span<const StepRow> rows, std::span<float> logits, std
     if (stop.stop_requested()) throw Error(ErrorKind::cancelled, "generation", "stopped on request");
   };
   check();
-  embed(rows);
+  const offload::TraceSpan step(c_.trace, TraceKind::step, static_cast<std::uint32_t>(rows.size()));
+  {
+    const offload::TraceSpan span(c_.trace, TraceKind::embedding, 0);
+    embed(rows);
+  }
   make_angles(rows);
   count_context(rows);
   for (std::size_t l = 0; l < c_.weights.layers.size(); l++) {
     const LayerWeights& layer = c_.weights.layers[l];
     if (layer.attention) {
       check();
+      const offload::TraceSpan span(c_.trace, TraceKind::attention, static_cast<std::uint32_t>(l));
       attention(l, *layer.attention, rows);
     }
     if (layer.feed_forward) {
       check();
+      const offload::TraceSpan span(c_.trace, TraceKind::feed_forward, static_cast<std::uint32_t>(l));
       feed_forward(*layer.feed_forward, rows.size());
     }
   }
   check();
+  const offload::TraceSpan span(c_.trace, TraceKind::head, 0);
   head(rows, logits);
 }
 

@@ -27,6 +27,7 @@ struct StepContext {
   ThreadTeam& team;
   File& embedding_file;
   kernels::Isa isa;
+  offload::Trace* trace;  // or null
 };
 
 class StepRunner {

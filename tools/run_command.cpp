@@ -17,6 +17,7 @@
 #include "tools/id_list.h"
 #include "tools/load_flags.h"
 #include "tools/model_source.h"
+#include "tools/recording.h"
 #include "tools/run_report.h"
 
 namespace leafcutter::tools {
@@ -25,6 +26,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct RunFlags {
+  std::string trace;  // file; empty: none
   std::string model;
   std::optional<std::string> prompt, prompt_file, ids;
   bool chat = false, special = false, verbose = false;
@@ -117,10 +119,17 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
   options.needed_positions = positions + flags.generate.max_tokens;
   options.prompt_positions = positions;
   if (flags.searches()) runtime::plan_for_beams(options, beams, positions);
+  std::optional<Recording> recording;
+  if (!flags.trace.empty()) {
+    recording.emplace().begin_phase("load");
+    options.pager.trace = &recording->trace();
+  }
   const std::unique_ptr<runtime::Model> model = load(flags, path, options, notes, stop);
   RunMeter meter(*model);
+  if (recording) recording->begin_phase("prompt");
   const bool logprobs = flags.generate.logprobs > 0;
   const auto print = [&](const runtime::GeneratedToken& token) {
+    if (recording && token.index == 0) recording->begin_phase("decode");
     if (common.json)
       print_json(token_json(token, logprobs));
     else if (model->tokenizer())
@@ -130,6 +139,10 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
   };
   const auto result = flags.searches() ? runtime::beam_search(*model, prompt, beams, print, stop)
                                        : runtime::generate(*model, prompt, flags.generate, print, stop);
+  if (recording) {
+    recording->finish();
+    write_chrome_trace(flags.trace, *recording, model->index());
+  }
   if (common.json) {
     ordered_json done = {{"event", "done"},
                          {"finish_reason", result.finish_reason},
@@ -229,6 +242,7 @@ RunCommand add_run(CLI::App& app) {
   app.add_option("--stop", flags->generate.stop, "text that ends the generation; may be given several times");
   app.add_flag("--ignore-eos", flags->generate.ignore_end, "go on past the end token");
   app.add_option("--logprobs", flags->generate.logprobs, "log-probabilities of the k best tokens, in --json")->check(CLI::Range(0, 1000));
+  app.add_option("--trace", flags->trace, "what happened when, for Perfetto or chrome://tracing (JSON)");
   app.add_flag("-v,--verbose", flags->verbose, "print the plan");
   add_load_flags(app, flags->load);
   app.parse_complete_callback([flags, &app] {
