@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/page_buffer.h"
+#include "offload/host_memory.h"
 #include "offload/read_queue.h"
 #include "offload/stream_file.h"
 
@@ -79,10 +80,12 @@ DiskProbe probe_file(const std::string& path, std::uint64_t bytes) {
   const auto file = open_for_streaming(path);
   const std::uint64_t total = std::min(bytes, file->size());
   if (total < kRead) throw Error(ErrorKind::io, path, "is too small to measure the disk with");
-  const PageBuffer buffer(kRead * kDepth, "disk probe");
+  // In a small container fewer reads at once: a slower probe is better than a killed one.
+  const std::size_t depth = static_cast<std::size_t>(std::clamp<std::uint64_t>(host_memory().available / 4 / kRead, 1, kDepth));
+  const PageBuffer buffer(kRead * depth, "disk probe");
   DiskProbe probe;
   std::string backend;
-  probe.gb_s = read_rate(file, total, kDepth, buffer, backend);
+  probe.gb_s = read_rate(file, total, depth, buffer, backend);
   probe.single_gb_s = read_rate(file, std::max<std::uint64_t>(total / 4, kRead), 1, buffer, backend);
   probe.small_read_s = small_read_seconds(*file, total, buffer);
   probe.direct = file->direct();

@@ -56,7 +56,7 @@ double median_seconds(std::size_t runs, Work&& work) {
 }
 
 constexpr std::uint64_t kProbeBytes = std::uint64_t{256} << 20;  // more than caches hold
-constexpr std::uint64_t kLeastProbeBytes = std::uint64_t{16} << 20;
+constexpr std::uint64_t kLeastProbeBytes = std::uint64_t{4} << 20;
 constexpr std::size_t kChunk = std::size_t{4} << 20;
 constexpr std::size_t kPieceBytes = std::size_t{128} << 10;  // as the step runner cuts
 
