@@ -33,7 +33,7 @@ CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) 
   std::optional<GgufHeader> header;
   for (std::uint64_t size = 256u << 10; !header; size *= 2) {
     const std::uint64_t read = std::min({size, file->size(), std::uint64_t{GgufLimits::kHeaderBytes}});
-    bytes = {};
+    bytes = std::vector<std::byte>();  // gives the memory back, which `= {}` does not
     bytes.resize(read);
     read_exactly(*file, 0, bytes, "header");
     header = GgufHeader::parse(bytes, file->size(), path);
