@@ -216,10 +216,11 @@ void apply_preset(RunFlags& flags, const CLI::App& app) {
 RunCommand add_run(CLI::App& app) {
   auto flags = std::make_shared<RunFlags>();
   app.add_option("MODEL", flags->model, "a .leaf, or a .gguf or folder that is converted once into the cache")->required();
-  app.add_option("PROMPT", flags->prompt, "text to go on from (default: stdin, when it is piped)");
+  CLI::Option* prompt = app.add_option("PROMPT", flags->prompt, "text to go on from (default: stdin, when it is piped)");
   app.add_option("-f,--file", flags->prompt_file, "read the prompt from a file");
   app.add_option("--ids", flags->ids,
-                 "prompt as ids: 6,9802,14962; nothing is added (CPM-Ant: the prompt slots of --task still stand in front)");
+                 "prompt as ids: 6,9802,14962; nothing is added (CPM-Ant: the prompt slots of --task still stand in front)")
+      ->excludes(prompt);
   app.add_flag("--chat", flags->chat, "use the model's chat template; without PROMPT on a terminal: a conversation");
   app.add_option("--system", flags->system, "system message for --chat");
   app.add_flag("--special", flags->special, "recognise special tokens in the prompt");
