@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,7 @@ class Command(unittest.TestCase):
         self.fails(call("nonsense"), 2)
         self.fails(call("run"), 2)
         self.fails(call("run", self.leaf, "x", "--no-such-flag"), 2, "--no-such-flag")
+        self.fails(call("run", self.leaf, "a prompt", "--ids", "1"), 2, "--ids")
         self.fails(call("run", self.leaf, "--ids", "1", "--memory", "lots"), 2, "lots")
         self.fails(call("run", self.leaf, "--ids", "1", "--temp", "-1"), 2)
         self.fails(call("compress", self.source, "-o", self.leaf, "--format", "q5"), 2, "q5")
@@ -190,6 +192,23 @@ class Command(unittest.TestCase):
         os.makedirs(folder)
         self.fails(call("compress", os.path.join(self.folder, "nothing"), "-o", os.path.join(folder, "x.leaf")), 1)
         self.assertEqual(os.listdir(folder), [])
+
+    def test_a_header_without_end_is_refused_within_64_mib(self):
+        with open(PROGRAM, "rb") as program:
+            if b"__asan_init" in program.read():
+                self.skipTest("AddressSanitizer keeps what was freed")
+        endless = os.path.join(self.folder, "endless.gguf")
+        key = b"tokenizer.ggml.tokens"
+        with open(endless, "wb") as file:  # an array of 2^31 empty strings
+            file.write(b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, len(key)) + key + struct.pack("<IIQ", 9, 8, 1 << 31))
+            file.truncate(20 << 30)
+        process = subprocess.Popen([PROGRAM, "compress", endless, "-o", os.path.join(self.folder, "endless.leaf")], stderr=subprocess.PIPE)
+        stderr = process.stderr.read()
+        process.stderr.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.fails(subprocess.CompletedProcess([], process.returncode, b"", stderr), 1, "endless.gguf", "tokenizer.ggml.tokens")
+        self.assertLessEqual(usage.ru_maxrss, 64 << 10)
 
     def test_ctrl_c_ends_a_generation_with_one_line(self):
         process = subprocess.Popen([PROGRAM, "run", self.leaf, "--ids", "5", "-n", "100000", "--ctx-size", "100100", "--ignore-eos", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
