@@ -21,13 +21,24 @@ namespace {
   throw Error(ErrorKind::bad_file, file + ", " + place, problem, "make it again from its source");
 }
 
-// Where a strip of the embedding module lies in the file: its chunks have no codec.
-std::uint64_t file_offset_of(const LeafIndex& index, const TensorEntry& tensor, std::uint64_t strip) {
+// Where a strip of the embedding module lies.
+struct StripPlace {
+  std::size_t chunk;
+  std::uint64_t offset;  // in its blob
+};
+
+StripPlace place_of(const LeafIndex& index, const TensorEntry& tensor, std::uint64_t strip) {
   const ModuleEntry& module = index.modules[tensor.module];
   const auto first = index.chunks.begin() + module.first_chunk, last = first + module.chunk_count;
   const std::uint64_t offset = tensor.offset + strip * tensor.strip_bytes();
   const auto chunk = std::upper_bound(first, last, offset, [](std::uint64_t o, const ChunkEntry& c) { return o < c.module_offset; }) - 1;
-  return chunk->file_offset + (offset - chunk->module_offset);
+  return {static_cast<std::size_t>(chunk - index.chunks.begin()), offset - chunk->module_offset};
+}
+
+// In the file: chunks of the embedding module have no codec.
+std::uint64_t file_offset_of(const LeafIndex& index, const TensorEntry& tensor, std::uint64_t strip) {
+  const StripPlace place = place_of(index, tensor, strip);
+  return index.chunks[place.chunk].file_offset + place.offset;
 }
 
 void check_tile(const LeafIndex& index, std::size_t tensor, std::uint64_t strip, std::span<const std::byte> bytes,
@@ -109,6 +120,16 @@ void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, s
   const std::span<const std::byte> bytes_of_strip = pages.subspan(begin - first_page, t.strip_bytes());
   check_tile(index, tensor, strip, bytes_of_strip, file.name());
   kernels::decode_strip_row(t.layout, bytes_of_strip.data(), t.k, row % kernels::kStripRows, out);
+}
+
+std::size_t chunk_of_embedding_row(const LeafIndex& index, const TensorEntry& table, std::uint64_t row) {
+  return place_of(index, table, row / kernels::kStripRows).chunk;
+}
+
+void decode_embedding_row(const LeafIndex& index, const TensorEntry& table, std::uint64_t row, std::span<const std::byte> blob,
+                          float* out) {
+  const StripPlace place = place_of(index, table, row / kernels::kStripRows);
+  kernels::decode_strip_row(table.layout, blob.data() + place.offset, table.k, row % kernels::kStripRows, out);
 }
 
 void verify_embedding_tiles(File& file, const LeafIndex& index) {

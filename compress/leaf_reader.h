@@ -31,6 +31,10 @@ void read_chunk(File& file, const LeafIndex& index, std::size_t chunk, std::span
 void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out,
                         TensorRole table = TensorRole::embedding);
 
+// The same where the row's chunk is in memory, checked: which one that is, and the row out of its blob. row < table.rows.
+std::size_t chunk_of_embedding_row(const LeafIndex& index, const TensorEntry& table, std::uint64_t row);
+void decode_embedding_row(const LeafIndex& index, const TensorEntry& table, std::uint64_t row, std::span<const std::byte> blob, float* out);
+
 // Compares every strip of the embedding module with its hash: what read_embedding_row relies on. Throws Error(bad_file) naming table, rows and offset.
 void verify_embedding_tiles(File& file, const LeafIndex& index);
 

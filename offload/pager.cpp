@@ -77,16 +77,20 @@ struct Pager::State {
         resident_offset(index.chunks.size(), kNowhere),
         ring(static_cast<std::size_t>(plan.ring_bytes)) {
     std::size_t arena_bytes = 0;
+    const auto keep = [&](std::uint32_t c) {
+      resident_offset[c] = arena_bytes;
+      arena_bytes += slot_bytes(index.chunks[c]);
+      residents.push_back(c);
+    };
     for (const std::uint32_t c : order) {
-      if (plan.resident.at(c)) {
-        resident_offset[c] = arena_bytes;
-        arena_bytes += slot_bytes(index.chunks[c]);
-        residents.push_back(c);
-      } else {
+      if (plan.resident.at(c))
+        keep(c);
+      else
         streamed.push_back(c);
-      }
       if (index.chunks[c].codec != Codec::none) staging_slot = std::max(staging_slot, stored_pages(index.chunks[c]));
     }
+    for (std::uint32_t c = 0; c < plan.resident.size(); c++)  // those that no step visits: a table whose rows are looked up
+      if (plan.resident[c] && resident_offset[c] == kNowhere) keep(c);
     arena = PageBuffer(arena_bytes, "resident weights", false);
     if (arena_bytes > 0) arena_entry = account.add("resident weights", Tier::host, arena_bytes);
     if (staging_slot > 0) {

@@ -44,7 +44,7 @@ struct PagerStats {
 
 class Pager {
  public:
-  // `order`: all chunks that a step visits, resident and streamed. Allocates arena and ring and enters them in the account. Throws Error(out_of_budget).
+  // `order`: all chunks that a step visits, resident and streamed; chunks that are resident without being visited are loaded too. Allocates arena and ring and enters them in the account. Throws Error(out_of_budget).
   Pager(std::shared_ptr<File> file, const compress::LeafIndex& index, const Plan& plan, std::vector<std::uint32_t> order,
         MemoryAccount& account, const PagerOptions& options = {});
   ~Pager();  // waits for reads in flight

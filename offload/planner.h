@@ -24,7 +24,7 @@ struct PlanRequest {
 
 struct Plan {
   std::vector<bool>
-      resident;  // per chunk of the index; streamed otherwise. Chunks of an embedding that is not the head are neither: rows are read on demand
+      resident;  // per chunk of the index; streamed otherwise. Chunks of an embedding that is not the head are never streamed: where they are not resident rows are read on demand
   std::vector<std::uint32_t> streamed;  // chunks in order of execution
   std::uint64_t ring_bytes = 0;         // 0 when everything is resident
   std::uint64_t resident_bytes = 0;     // raw bytes held

@@ -56,6 +56,19 @@ ModuleTime module_time(const LeafIndex& index, const StepModule& step, const Hos
   return time;
 }
 
+// Of the rows that are looked up: those whose chunk is in memory cost nothing worth counting.
+double share_on_disk(const LeafIndex& index, const Plan& plan) {
+  double bytes = 0, all = 0;
+  for (const compress::ModuleEntry& module : index.modules) {
+    if (module.kind != compress::ModuleKind::embedding) continue;
+    for (std::uint32_t c = module.first_chunk; c < module.first_chunk + module.chunk_count; c++) {
+      all += index.chunks[c].raw_bytes;
+      if (!plan.resident.at(c)) bytes += index.chunks[c].raw_bytes;
+    }
+  }
+  return all > 0 ? bytes / all : 0;
+}
+
 struct Work {
   std::vector<SimulatedChunk> visits;
   double memory = 0, compute = 0;
@@ -137,7 +150,8 @@ Prediction predict(const LeafIndex& index, const Plan& plan, const StepProgram& 
   const Work one = work_of(index, plan, decode, rates), block = work_of(index, plan, prefill, rates);
   Prediction prediction;
   prediction.decode = predict_step(one, simulate_steps(one.visits, plan.ring_bytes, simulation, kWarmSteps, kCountedSteps), true);
-  prediction.decode.seconds += rates.lookup_s;
+  const double lookup = rates.lookup_s * share_on_disk(index, plan);
+  prediction.decode.seconds += lookup;
   const std::uint64_t blocks = prefill.rows > 0 ? (prompt_rows + prefill.rows - 1) / prefill.rows : 0;
   if (blocks > 0) {
     const StepSimulation all = simulate_steps(block.visits, plan.ring_bytes, simulation, 0, blocks);
@@ -145,7 +159,7 @@ Prediction predict(const LeafIndex& index, const Plan& plan, const StepProgram& 
     prediction.prefill = predict_step(
         block, {all.seconds * n, all.disk_seconds * n, all.check_seconds * n, all.compute_seconds * n, all.wait_seconds * n}, false);
     // A tile of the embedding for each row; rows of a block are looked up by all threads at once.
-    prediction.prefill.seconds += rates.lookup_s * static_cast<double>(prompt_rows) / 2;
+    prediction.prefill.seconds += lookup * static_cast<double>(prompt_rows) / 2;
   }
   prediction.load_seconds = static_cast<double>(plan.resident_bytes) / (rates.disk_gb_s * 1e9);
   prediction.tokens_per_s = 1 / std::max(prediction.decode.seconds, 1e-9);

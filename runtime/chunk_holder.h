@@ -52,6 +52,11 @@ class ChunkHolder {
     current_ = nullptr;
   }
 
+  // The blob of a chunk that is in memory for good; empty for others.
+  std::span<const std::byte> resident(std::size_t chunk) const {
+    return pager_.is_resident(chunk) ? pager_.acquire(chunk) : std::span<const std::byte>();
+  }
+
   // After an error or a stop: forget what was held and begin the order anew.
   void abandon() {
     held_.clear();

@@ -105,8 +105,14 @@ void StepRunner::embed(std::span<const StepRow> rows) {
   by_rows(rows.size(), 8, [&](std::size_t begin, std::size_t end, std::size_t thread) {
     ThreadScratch& scratch = embedding_scratch_[thread];
     const auto read = [&](compress::TensorRole table, std::uint64_t row, float* out) {
-      compress::read_embedding_row(c_.embedding_file, c_.index, row, scratch.strip, out, table);
-      const float divisor = c_.index.find(table)->divisor;
+      const compress::TensorEntry& tensor = *c_.index.find(table);
+      const std::span<const std::byte> blob =
+          row < tensor.rows ? c_.chunks.resident(compress::chunk_of_embedding_row(c_.index, tensor, row)) : std::span<const std::byte>();
+      if (blob.empty())
+        compress::read_embedding_row(c_.embedding_file, c_.index, row, scratch.strip, out, table);
+      else
+        compress::decode_embedding_row(c_.index, tensor, row, blob, out);
+      const float divisor = tensor.divisor;
       for (std::size_t i = 0; i < dim && divisor != 1; i++) out[i] /= divisor;
     };
     for (std::size_t r = begin; r < end; r++) {

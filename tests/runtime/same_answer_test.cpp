@@ -57,6 +57,29 @@ SizeText half_budget(const std::string& path, runtime::LoadOptions options) {
 
 }  // namespace
 
+TEST_CASE("the table of the embedding is in memory where there is room for it, and makes no difference") {
+  const test::TemporaryFolder folder;
+  const std::string path = synthesize_to(folder.file("model.leaf"), in_format(quant::FormatId::q4, 65536));
+  const auto roomy = runtime::Model::load(path, options_with(2));
+  const compress::LeafIndex& index = roomy->index();
+  REQUIRE(!index.model.tied_head);
+  const compress::ModuleEntry& table = index.modules.front();
+  REQUIRE(table.kind == compress::ModuleKind::embedding);
+  const auto in_memory = [&](const runtime::Model& model) {
+    std::uint32_t count = 0;
+    for (std::uint32_t c = table.first_chunk; c < table.first_chunk + table.chunk_count; c++) count += model.plan().resident[c];
+    return count;
+  };
+  CHECK(in_memory(*roomy) == table.chunk_count);
+  CHECK(roomy->plan().streamed.empty());
+
+  runtime::LoadOptions tight = options_with(2);
+  tight.memory = half_budget(path, tight);
+  const auto streaming = runtime::Model::load(path, tight);
+  CHECK(in_memory(*streaming) == 0);
+  CHECK(same_bits(logits_of(*roomy, 5), logits_of(*streaming, 5)));
+}
+
 TEST_CASE("threads, prompt cuts, codec, chunks, budgets and back ends give the same bits") {
   const test::TemporaryFolder folder;
   for (const quant::FormatId format : {quant::FormatId::q4, quant::FormatId::q8, quant::FormatId::f32}) {
