@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Leafcutter beside llama.cpp on the same shape: alternating runs, medians, ranges, ratios pair by pair, bytes counted on both sides.
+A pair of runs during which others took more than a third of a core is dropped and counted.
 
 usage: compare_llama_cpp.py --leafcutter build/leafcutter --llama-bench PEER/llama-bench MODEL.leaf MODEL.gguf [--rounds 5] [--threads 2] [--prompt 512] [--tokens 64]
 
@@ -8,26 +9,24 @@ Prints a table and, last, one JSON line. The peer is any llama-bench; its Q4_0 a
 import argparse
 import json
 import statistics
-import subprocess
+
+from measure import MOST_OTHERS, Run, spread
 
 
 def ours(options):
     command = [options.leafcutter, "bench", options.leaf, "--json", "-r", "1", "--threads", str(options.threads), "-p", str(options.prompt), "-n", str(options.tokens)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout.splitlines()[-1])
+    run = Run(command)
+    return run.last_json(), run.others
 
 
 def theirs(options):
     command = [options.llama_bench, "-m", options.gguf, "-t", str(options.threads), "-p", str(options.prompt), "-n", str(options.tokens), "-r", "1", "-o", "jsonl"]
-    rows = [json.loads(line) for line in subprocess.run(command, check=True, capture_output=True).stdout.splitlines() if line.startswith(b"{")]
+    run = Run(command)
     found = {}
-    for row in rows:
+    for row in (json.loads(line) for line in run.out.splitlines() if line.startswith("{")):
         found["prefill_tok_s" if row["n_prompt"] else "decode_tok_s"] = statistics.median(row["samples_ts"])
         found["model_size"] = row["model_size"]
-    return found
-
-
-def spread(values):
-    return f"{statistics.median(values):8.2f} [{min(values):.2f}-{max(values):.2f}]"
+    return found, run.others
 
 
 def main():
@@ -41,11 +40,15 @@ def main():
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
-    mine, peer = [], []
-    for _ in range(options.rounds):
-        mine.append(ours(options))
-        peer.append(theirs(options))
-    result = {"leaf": options.leaf, "gguf": options.gguf, "rounds": options.rounds, "threads": options.threads, "isa": mine[0]["isa"],
+    mine, peer, dropped = [], [], 0
+    while len(mine) < options.rounds:
+        (a, busy_a), (b, busy_b) = ours(options), theirs(options)
+        if max(busy_a, busy_b) > MOST_OTHERS and dropped < 3 * options.rounds:
+            dropped += 1
+            continue
+        mine.append(a)
+        peer.append(b)
+    result = {"leaf": options.leaf, "gguf": options.gguf, "rounds": options.rounds, "threads": options.threads, "dropped": dropped, "isa": mine[0]["isa"],
               "leaf_step_bytes": mine[0]["step_bytes"], "gguf_model_bytes": peer[0]["model_size"]}
     for name in ("prefill_tok_s", "decode_tok_s"):
         a, b = [m[name] for m in mine], [p[name] for p in peer]

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""The figures of docs/benchmarks.md that have no peer: each contender beside the machine's own ceiling, alternating in the same minutes. Standard library only.
+
+usage: figures.py BUILD stream MODEL.leaf [--share 0.5] [--rounds 3]      decode with a share of the weights streamed, beside machine_probe stream
+       figures.py BUILD load MODEL.leaf [--rounds 5]                      loading from a cold cache, beside direct reads and first touch
+       figures.py BUILD first MODEL.leaf [--rounds 5]                     a cold start to the first token
+       figures.py BUILD compress CHECKPOINT [--format q4] [--rounds 3]    rate, memory and cores, beside direct reads and writes
+       figures.py BUILD shared MODEL.leaf [--peer LLAMA_BENCH --gguf F] [--rounds 3]   decode while another process keeps one core busy
+       figures.py BUILD plan MODEL.leaf [--memory SIZE ...]               what `plan` predicts beside what `bench` measures
+
+BUILD: a build folder made with -DLEAFCUTTER_BENCH=ON. A run during which others took more than a third of a core is dropped and counted.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from measure import MOST_OTHERS, Run, spread
+
+
+class Bench:
+    def __init__(self, options):
+        self.options, self.dropped = options, 0
+        self.leafcutter = os.path.join(options.build, "leafcutter")
+        self.probe_path = os.path.join(options.build, "tests/bench/machine_probe")
+
+    def run(self, *command, watched=True):
+        """A run while the machine is ours: tried again when it was not."""
+        for _ in range(4):
+            run = Run([str(part) for part in command])
+            if not watched or run.others <= MOST_OTHERS:
+                return run
+            self.dropped += 1
+        raise SystemExit("others keep the machine busy")
+
+    def probe(self, *words):
+        return [json.loads(line) for line in self.run(self.probe_path, *words).out.splitlines()]
+
+    def bench(self, *words, watched=True):
+        return self.run(self.leafcutter, "bench", self.options.file, "--json", *words, watched=watched).last_json()
+
+
+def drop_caches():
+    subprocess.run(["sync"], check=True)
+    try:
+        pathlib.Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+    except PermissionError:
+        print("not root: the page cache stays; leafcutter reads the weights past it", file=sys.stderr)
+
+
+def account(facts, name):
+    return sum(entry["bytes"] for entry in facts["accounts"] if entry["name"] == name)
+
+
+def stream(b, options):
+    whole = b.bench("-p", 0, "-n", 1, "-r", 1, "--no-probe")
+    # Of the plan with everything in memory: less the table of the embedding and the share that is to be streamed.
+    memory = int(whole["memory"]["planned"] - account(whole, "resident weights") + options.share * whole["step_bytes"])
+    shares, ours, best = [], [], []
+    for _ in range(options.rounds):
+        facts = b.bench("-p", 0, "-n", 4, "-r", 5, "--memory", memory)
+        resident = account(facts, "resident weights")
+        # The probe reads the end of the file: as many bytes as we stream in a step.
+        streamed = whole["step_bytes"] - resident
+        probe = b.probe("stream", options.file, os.path.getsize(options.file) - streamed, "--passes", 4)[-1]
+        # Bytes of the embedding are in the file but not in a step; the probe touches them from memory.
+        ours.append(facts["decode_tok_s"])
+        best.append(probe["passes_s"])
+        shares.append(facts["decode_tok_s"] / probe["passes_s"])
+        print(f"ours {ours[-1]:.2f} tok/s, waiting {facts['wait_s']:.2f} s, disk busy {facts['disk_busy']:.2f}; probe {probe}", flush=True)
+    print(f"memory {memory}, resident {resident}, streamed {streamed}: ours {spread(ours)} tok/s, best probe {spread(best)} passes/s, share {spread(shares)}")
+
+
+def load(b, options):
+    shares, rates, limits = [], [], []
+    for _ in range(options.rounds):
+        drop_caches()
+        facts = b.bench("-p", 0, "-n", 1, "-r", 1, "--no-probe")
+        rate = account(facts, "resident weights") / facts["load_s"] / 1e9
+        read = b.probe("read", options.file, "--mib", os.path.getsize(options.file) >> 20)[-1]["gb_s"]
+        touch = max(row["gb_s"] for row in b.probe("touch"))
+        rates.append(rate)
+        limits.append(min(read, touch))
+        shares.append(rate / min(read, touch))
+        print(f"load {rate:.2f} GB/s, direct reads {read:.2f}, first touch {touch:.2f}", flush=True)
+    print(f"load {spread(rates)} GB/s, limit {spread(limits)}, share {spread(shares)}")
+
+
+def first(b, options):
+    times = []
+    for _ in range(options.rounds):
+        drop_caches()
+        run = b.run(b.leafcutter, "run", options.file, "The capital of France is", "-n", 1, "--temp", 0, "--json")
+        times.append(run.wall)
+    print(f"cold start to the end of a run of one token: {spread(times)} s")
+
+
+def compress(b, options):
+    shares, rates, peaks, cores, limits = [], [], [], [], []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            drop_caches()
+            run = b.run(b.leafcutter, "compress", options.file, "-o", os.path.join(folder, "out.leaf"), "--format", options.format, "--json")
+            facts = run.last_json()
+            source = options.file
+            if os.path.isdir(source):
+                source = max(pathlib.Path(source).glob("*.safetensors"), key=os.path.getsize)
+            read = b.probe("read", source, "--mib", 1024)[-1]["gb_s"]
+            write = max(row["gb_s"] for row in b.probe("write", folder))
+        seconds = facts["seconds"]
+        # The time that reading and writing alone would take.
+        limit = max(facts["source_bytes"] / read, facts["file_bytes"] / write) / 1e9
+        rates.append(facts["source_bytes"] / seconds / 1e9)
+        limits.append(facts["source_bytes"] / limit / 1e9)
+        shares.append(limit / seconds)
+        peaks.append(run.peak / 2**20)
+        cores.append(run.cpu / run.wall)
+        print(f"{rates[-1]:.2f} GB/s of source in {seconds:.1f} s, peak {peaks[-1]:.0f} MiB, {cores[-1]:.2f} cores; read {read:.2f}, write {write:.2f} GB/s", flush=True)
+    print(f"compress {options.format}: {spread(rates)} GB/s of source, reading and writing alone {spread(limits)}, share {spread(shares)}, peak {spread(peaks, 0)} MiB, cores {spread(cores)}")
+
+
+def shared(b, options):
+    words = ("-p", 0, "-n", 16, "-r", 3, "--no-probe")
+    peer = [options.peer, "-m", options.gguf, "-t", 2, "-p", 0, "-n", 16, "-r", 3, "-o", "jsonl"] if options.peer else None
+
+    def peer_rate():
+        run = Run([str(part) for part in peer])
+        return statistics.median(run.last_json()["samples_ts"])
+
+    alone, beside, slower, peer_slower = [], [], [], []
+    for _ in range(options.rounds):
+        alone.append(b.bench(*words)["decode_tok_s"])
+        peer_alone = peer_rate() if peer else 0
+        other = subprocess.Popen([sys.executable, "-c", "import os\nos.sched_setaffinity(0, {1})\nwhile True: pass"])
+        try:
+            beside.append(b.bench(*words, watched=False)["decode_tok_s"])
+            if peer:
+                peer_slower.append(peer_alone / peer_rate())
+        finally:
+            other.kill()
+            other.wait()
+        slower.append(alone[-1] / beside[-1])
+        print(f"alone {alone[-1]:.2f}, beside {beside[-1]:.2f} tok/s: {slower[-1]:.2f} times slower; peer {peer_slower[-1:]}", flush=True)
+    print(f"decode alone {spread(alone)}, one core shared {spread(beside)}: slower by {spread(slower)}" + (f", peer by {spread(peer_slower)}" if peer else ""))
+
+
+def plan(b, options):
+    for memory in options.memory or [None]:
+        flag = ["--memory", memory] if memory else []
+        predicted = b.run(b.leafcutter, "plan", options.file, "--json", *flag).last_json()
+        facts = b.bench("-p", 0, "-n", 16, "-r", 3, "--no-probe", *flag)
+        measured = facts["decode_tok_s"]
+        print(f"memory {memory or 'all'}: plan {predicted['tokens_per_s']:.2f} tok/s (limit {predicted['limit']}), bench {measured:.2f} [{facts['decode_tok_s_min']:.2f}-{facts['decode_tok_s_max']:.2f}], predicted / measured {predicted['tokens_per_s'] / measured:.2f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build")
+    parser.add_argument("what", choices=("stream", "load", "first", "compress", "shared", "plan"))
+    parser.add_argument("file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--format", default="q4")
+    parser.add_argument("--folder", default=None, help="where compress writes (default: the temporary folder)")
+    parser.add_argument("--peer")
+    parser.add_argument("--gguf")
+    parser.add_argument("--memory", action="append")
+    options = parser.parse_args()
+    b = Bench(options)
+    globals()[options.what](b, options)
+    print(f"dropped because others used the machine: {b.dropped}")
+
+
+if __name__ == "__main__":
+    main()
