@@ -169,7 +169,7 @@ FormatId format_for(const FormatChoice& formats, TensorRole role, bool tied_head
     return formats.embedding.value_or(quantized ? FormatId::q8 : formats.body);
   }
   if (role == TensorRole::prompt_embedding || role == TensorRole::segment_embedding || role == TensorRole::position_bias)
-    return FormatId::f16;
+    return formats.body == FormatId::f32 ? FormatId::f32 : FormatId::f16;
   return formats.body;
 }
 
