@@ -35,8 +35,11 @@ OpenedFile open_model(const std::string& path) {
   const auto file = open_file(path);
   OpenedFile opened{compress::read_leaf_index(*file), nullptr};
   auto section = compress::read_tokenizer_section(*file, opened.index);
-  if (!section.empty()) opened.tokenizer = std::make_unique<Tokenizer>(compress::tokenizer_from_section(section, path), path);
-  section = {};
+  if (!section.empty()) {
+    compress::TokenizerData data = compress::tokenizer_from_section(section, path);
+    section = std::vector<std::byte>();  // it goes before the tables are made: large vocabularies fill a good part of a small budget
+    opened.tokenizer = std::make_unique<Tokenizer>(std::move(data), path);
+  }
   malloc_trim(0);  // what reading took is given back to the system before the plan counts what is charged
   return opened;
 }

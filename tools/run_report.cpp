@@ -90,9 +90,11 @@ std::uint64_t prompt_slots_of(const std::string& path) { return runtime::prompt_
 std::unique_ptr<runtime::Tokenizer> load_tokenizer(const std::string& path) {
   const auto file = open_file(path);
   const compress::LeafIndex index = compress::read_leaf_index(*file);
-  const auto section = compress::read_tokenizer_section(*file, index);
+  auto section = compress::read_tokenizer_section(*file, index);
   if (section.empty()) return nullptr;
-  return std::make_unique<runtime::Tokenizer>(compress::tokenizer_from_section(section, path), path);
+  compress::TokenizerData data = compress::tokenizer_from_section(section, path);
+  section = std::vector<std::byte>();
+  return std::make_unique<runtime::Tokenizer>(std::move(data), path);
 }
 
 }  // namespace leafcutter::tools

@@ -33,9 +33,11 @@ runtime::Tokenizer tokenizer_of(const std::string& path) {
   }
   const auto file = open_file(path);
   const compress::LeafIndex index = compress::read_leaf_index(*file);
-  const auto section = compress::read_tokenizer_section(*file, index);
+  auto section = compress::read_tokenizer_section(*file, index);
   if (section.empty()) throw none;
-  return runtime::Tokenizer(compress::tokenizer_from_section(section, path), path);
+  compress::TokenizerData data = compress::tokenizer_from_section(section, path);
+  section = std::vector<std::byte>();
+  return runtime::Tokenizer(std::move(data), path);
 }
 
 // Each line of stdin is a text as JSON, or a list of ids; each gives a line.
