@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "compress/cpm_ant_directory.h"
 #include "compress/gguf_model.h"
 #include "compress/hf_directory.h"
 #include "compress/printable_text.h"
@@ -62,14 +63,18 @@ CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) 
 
 }  // namespace
 
-CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions&) {
+CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions& options) {
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return open_hf_directory(path);
-  auto file = open_file(path);
-  if (begins_with_gguf(*file)) return open_gguf(path, std::move(file));
-  if (has_checkpoint_ending(path) || looks_like_torch(*file)) return open_hf_directory(path);
+  const bool folder = fs::is_directory(path, ignored);
+  if (!folder) {
+    auto file = open_file(path);
+    if (begins_with_gguf(*file)) return open_gguf(path, std::move(file));
+  }
+  if (auto cpm_ant = open_cpm_ant(path, options)) return std::move(*cpm_ant);
+  if (options.uncut_divisors) throw Error(ErrorKind::unsupported, "--divisors uncut", "the model is no CPM-Ant", "leave the flag out");
+  if (folder || has_checkpoint_ending(path) || looks_like_torch(*open_file(path))) return open_hf_directory(path);
   throw Error(ErrorKind::unsupported, path, "is neither GGUF nor safetensors nor a PyTorch checkpoint",
-              "give a .gguf, a .safetensors, .pt or .bin file or a Hugging Face folder");
+              "give a .gguf, a .safetensors, .pt or .bin file or a model's folder");
 }
 
 bool looks_like_checkpoint(const std::string& path) {

@@ -45,10 +45,13 @@ struct CheckpointSource {
 };
 
 struct CheckpointOptions {
-  std::string jieba_folder;  // of an installed jieba, for CPM-Ant's tokenizer; empty: the usual places are looked at
+  std::string jieba_folder = {};  // of an installed jieba, for CPM-Ant's tokenizer; empty: the usual places are looked at
+  // CPM-Ant cut by BMCook: divide by the root of the widths before the cut, as in its training, instead of those of the file, as CPM-Live does.
+  bool uncut_divisors = false;
 };
 
-// path: a .gguf file, a safetensors or PyTorch file with its config beside it, or a Hugging Face directory. Reads headers only. Throws Error naming file, tensor, expected, found.
+// path: a .gguf file, a safetensors or PyTorch file with its config beside it, or the folder of such files (Hugging Face's or CPM-Live's form). Reads headers only. Throws Error naming
+// file, tensor, expected, found.
 CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions& options = {});
 
 // Is this path something that open_checkpoint would take (rather than a .leaf)? Looks at the kind of the path and the first bytes only.

@@ -106,18 +106,19 @@ class StripFiller {
                .file = tensor.file,
                .offset = tensor.offset,
                .type = tensor.type,
-               .rows = 1,
+               .rows = tensor.rows,  // a table that is read as a vector has several
                .k = tensor.k,
                .strides = tensor.strides},
-              0, 1, row_bytes, scratch.bytes);
-    scratch.rows.resize(tensor.k);
-    quant::decode_source_row(tensor.type, scratch.bytes, tensor.k, scratch.rows.data());
-    check_values(target, 0, 1, scratch.rows);
+              0, tensor.rows, row_bytes, scratch.bytes);
+    const std::uint64_t values = tensor.rows * tensor.k;
+    scratch.rows.resize(values);
+    quant::decode_source_row(tensor.type, scratch.bytes, values, scratch.rows.data());
+    check_values(target, 0, tensor.rows, scratch.rows);
     std::fill(out.begin(), out.end(), std::byte{0});
     // A bias of rotary rows was permuted with them.
     SourceTensor as_rows = tensor;
-    as_rows.rows = tensor.k;
-    for (std::uint64_t i = 0; i < tensor.k; i++) {
+    as_rows.rows = values;
+    for (std::uint64_t i = 0; i < values; i++) {
       const float value = scratch.rows[tensor.rope_heads > 0 ? as_rows.source_row(i) : i] / tensor.divisor;
       std::memcpy(out.data() + i * sizeof value, &value, sizeof value);
     }

@@ -7,7 +7,7 @@
 #include "compress/hf_config.h"
 #include "compress/hf_names.h"
 #include "compress/hf_tokenizer.h"
-#include "compress/json_document.h"
+#include "compress/json_file.h"
 #include "compress/printable_text.h"
 #include "compress/source_check.h"
 #include "compress/weight_files.h"
@@ -18,23 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
-std::string content(const fs::path& path, std::size_t limit) {
-  const auto file = open_file(path.string());
-  if (file->size() > limit)
-    throw Error(ErrorKind::bad_file, path.string(),
-                "has " + std::to_string(file->size()) + " bytes; at most " + std::to_string(limit) + " are read");
-  std::string text(file->size(), '\0');
-  read_exactly(*file, 0, std::as_writable_bytes(std::span(text)), "text");
-  return text;
-}
 
 json document(const fs::path& path) {
-  return is_file(path) ? parse_json_document(content(path, kJsonDocumentBytes), path.string()) : json();
+  return is_file(path) ? read_json_file(path) : json();
 }
 
 void add_tensors(const std::string& path, bool torch, CheckpointSource& source) {
@@ -69,7 +55,7 @@ json tokenizer_config(const fs::path& folder) {
   for (const char* field : {"bos_token", "eos_token", "pad_token", "unk_token"})
     if (named.is_object() && named.contains(field) && (!config.contains(field) || config[field].is_null())) config[field] = named[field];
   if (!config.contains("chat_template") && is_file(folder / "chat_template.jinja"))
-    config["chat_template"] = content(folder / "chat_template.jinja", TokenizerLimits::kTemplateBytes);
+    config["chat_template"] = read_text_file(folder / "chat_template.jinja", TokenizerLimits::kTemplateBytes);
   return config;
 }
 
@@ -132,7 +118,7 @@ CheckpointSource open_hf_directory(const std::string& path) {
   CheckpointSource source;
   const WeightFiles weights = find_weights(path, source.notes);
   const fs::path folder = weights.folder;
-  const json config = parse_json_document(content(weights.config, kJsonDocumentBytes), weights.config);
+  const json config = read_json_file(weights.config);
   source.model = llama_from_hf_config(config, weights.config);
   if (source.model.name.empty())
     source.model.name =

@@ -105,7 +105,7 @@ TEST_CASE("the largest checkpoints that the limits allow are read or refused in 
     double seconds = 0;
     bool accepted = false;
     std::ifstream(path + ".reading") >> bytes >> seconds >> accepted;
-    MESSAGE(large.name + ": " << bytes / 1024 << " KiB, " << seconds << " s");
+    MESSAGE((large.name + ": ") << bytes / 1024 << " KiB, " << seconds << " s");
     CHECK(accepted == large.accepted);
     if (kSanitized) continue;  // shadow memory and checks are not ours
     CHECK(bytes < (std::uint64_t{64} << 20));
