@@ -32,11 +32,74 @@ constexpr Shape kShapes[] = {
     {"smollm2-135m", 30, 576, 9, 3, 1536, 49152, true, 100000, 8192},
     {"llama-48x4096", 48, 4096, 32, 32, 10240, 30720, false, 10000, 2048},
 };
+
+// CPM-Ant is 48 layers of width 4096 in every size; the smaller ones were cut from the larger: parts of layers first, then heads and feed-forward widths.
+struct AntShape {
+  const char* name;
+  std::uint64_t attention, feed_forward;  // bit i: layer i has the part
+  std::uint32_t heads, ff;
+};
+
+constexpr std::uint32_t kAntLayers = 48;
+
+constexpr std::uint64_t layer_bits(std::initializer_list<unsigned> layers) {
+  std::uint64_t bits = 0;
+  for (unsigned layer : layers) bits |= std::uint64_t{1} << layer;
+  return bits;
+}
+
+constexpr std::uint64_t kAll = (std::uint64_t{1} << kAntLayers) - 1;
+constexpr std::uint64_t kAttention7 = kAll & ~layer_bits({13, 15, 19, 25, 28, 32, 34, 35, 38, 43, 45});
+constexpr std::uint64_t kFeedForward7 = kAll & ~layer_bits({2, 3, 4, 6, 13, 14, 21, 25, 26, 30, 33, 34, 35, 41, 43, 46});
+constexpr std::uint64_t kAttention1 =
+    layer_bits({0, 1, 2, 4, 5, 6, 7, 8, 9, 11, 12, 16, 18, 20, 23, 24, 27, 29, 30, 31, 33, 36, 39, 40, 42});
+constexpr std::uint64_t kFeedForward1 = layer_bits({0, 5, 7, 9, 11, 16, 17, 18, 20, 22, 24, 27, 28, 31, 36, 37, 39, 40, 44, 45, 47});
+
+constexpr AntShape kAntShapes[] = {
+    {"cpm-ant-10b", kAll, kAll, 32, 10240},
+    {"cpm-ant-7b", kAttention7, kFeedForward7, 32, 10240},
+    {"cpm-ant-3b", kAttention7, kFeedForward7, 20, 3735},
+    {"cpm-ant-1b", kAttention1, kFeedForward1, 16, 700},
+    {"cpm-ant-300m", kAttention1, kFeedForward1, 4, 350},
+};
+
 constexpr auto kNames = [] {
-  std::array<const char*, std::size(kShapes)> names{};
-  for (std::size_t i = 0; i < names.size(); i++) names[i] = kShapes[i].name;
+  std::array<const char*, std::size(kShapes) + std::size(kAntShapes)> names{};
+  std::size_t n = 0;
+  for (const Shape& shape : kShapes) names[n++] = shape.name;
+  for (const AntShape& shape : kAntShapes) names[n++] = shape.name;
   return names;
 }();
+
+ModelDescription cpm_ant(const AntShape& shape) {
+  ModelDescription model;
+  model.architecture = "cpm-ant";
+  model.name = shape.name;
+  model.source = "random weights";
+  model.dim = 4096;
+  model.vocab_size = 30720;
+  model.norm_epsilon = 1e-6f;
+  model.position = PositionKind::segment_relative_bias;
+  model.segment_bias = {
+      .prompt_types = 32, .prompt_length = 32, .segment_types = 32, .buckets = 512, .max_distance = 2048, .columns = shape.heads};
+  model.context_length = model.segment_bias.max_distance;
+  model.activation = ActivationKind::gelu_erf;
+  model.tied_head = true;
+  model.begin_id = 6;
+  model.end_ids = {7};
+  for (std::uint32_t i = 0; i < kAntLayers; i++) {
+    LayerDescription layer;
+    layer.has_attention = shape.attention >> i & 1;
+    layer.has_feed_forward = shape.feed_forward >> i & 1;
+    if (layer.has_attention) {
+      layer.heads = layer.kv_heads = shape.heads;
+      layer.head_dim = 128;
+    }
+    if (layer.has_feed_forward) layer.ff_width = shape.ff;
+    model.layers.push_back(layer);
+  }
+  return model;
+}
 
 // splitmix64 of a counter: any strip can be made on its own, by any thread.
 class Random {
@@ -103,11 +166,25 @@ void random_floats(const quant::Format& format, std::size_t k, float deviation, 
   format.encode(rows.data(), k, out);
 }
 
+// CPM-Ant's weights have a variance of 1; each product is divided by the root of its inputs.
+bool divides_by_inputs(const ModelDescription& model) { return model.position == PositionKind::segment_relative_bias; }
+
+void random_vector(const TensorPlan& tensor, Random& random, std::span<std::byte> out) {
+  std::fill(out.begin(), out.end(), std::byte{0});
+  const bool table = tensor.role == TensorRole::position_bias;  // between -1 and 1; norms are 1
+  for (std::uint64_t i = 0; i < tensor.rows * tensor.k; i++) {
+    const float value = table ? static_cast<float>(random.bits() >> 40) * 0x1p-23f - 1 : 1;
+    std::memcpy(out.data() + i * sizeof value, &value, sizeof value);
+  }
+}
+
 }  // namespace
 
 std::span<const char* const> shape_names() { return kNames; }
 
 std::optional<ModelDescription> find_shape(const std::string& name) {
+  for (const AntShape& shape : kAntShapes)
+    if (name == shape.name) return cpm_ant(shape);
   for (const Shape& shape : kShapes) {
     if (name != shape.name) continue;
     ModelDescription model;
@@ -136,7 +213,13 @@ std::vector<TensorPlan> plan_tensors(const ModelDescription& model, const Format
   for (const ExpectedTensor& tensor : expected_tensors(model)) {
     if (tensor.optional) continue;
     const FormatId format = is_vector_role(tensor.role) ? FormatId::f32 : format_for(formats, tensor.role, model.tied_head);
-    plan.push_back({.role = tensor.role, .layer = tensor.layer, .format = format, .rows = tensor.rows, .k = tensor.k, .divisor = 1});
+    const bool divided = divides_by_inputs(model) && !is_vector_role(tensor.role);
+    plan.push_back({.role = tensor.role,
+                    .layer = tensor.layer,
+                    .format = format,
+                    .rows = tensor.rows,
+                    .k = tensor.k,
+                    .divisor = divided ? std::sqrt(static_cast<float>(tensor.k)) : 1.0f});
   }
   return plan;
 }
@@ -149,18 +232,17 @@ void synthesize_model(const ModelDescription& model, const FormatChoice& formats
   const float residual = 1 / std::sqrt(2 * static_cast<float>(std::max<std::size_t>(model.layers.size(), 1)));
   const auto fill = [&](std::size_t index, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) {
     const TensorPlan& tensor = plan[index];
+    const std::uint64_t tensor_seed = seed * 0x632be59bd9b4e019ull + index * 0x9e3779b97f4a7c15ull;
     if (is_vector_role(tensor.role)) {
-      std::fill(out.begin(), out.end(), std::byte{0});
-      constexpr float kOne = 1;
-      for (std::uint64_t i = 0; i < tensor.k; i++) std::memcpy(out.data() + i * sizeof kOne, &kOne, sizeof kOne);
-      return;
+      Random random(tensor_seed);
+      return random_vector(tensor, random, out);
     }
     const quant::Format& format = quant::format_of(tensor.format);
     const std::uint64_t strip_bytes = kernels::strip_bytes(format.layout, tensor.k);
     const bool adds = tensor.role == TensorRole::attention_out || tensor.role == TensorRole::feed_forward_down;
-    const float deviation = 0.02f * (adds ? residual : 1.0f);
+    const float deviation = (divides_by_inputs(model) ? 1.0f : 0.02f) * (adds ? residual : 1.0f);
     for (std::uint64_t s = begin; s < end; s++) {
-      Random random(seed * 0x632be59bd9b4e019ull + index * 0x9e3779b97f4a7c15ull + s * 0xd1342543de82ef95ull);
+      Random random(tensor_seed + s * 0xd1342543de82ef95ull);
       std::byte* strip = out.data() + (s - begin) * strip_bytes;
       if (format.lossless_float)
         random_floats(format, tensor.k, deviation, random, strip);
