@@ -19,9 +19,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 
-json document(const fs::path& path) {
-  return is_file(path) ? read_json_file(path) : json();
-}
+json document(const fs::path& path) { return is_file(path) ? read_json_file(path) : json(); }
 
 void add_tensors(const std::string& path, bool torch, CheckpointSource& source) {
   const auto file = open_file(path);

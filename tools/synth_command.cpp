@@ -27,7 +27,9 @@ struct SynthFlags {
 RunCommand add_synth(CLI::App& app) {
   auto flags = std::make_shared<SynthFlags>();
   std::vector<std::string> names(compress::shape_names().begin(), compress::shape_names().end());
-  app.add_option("SHAPE", flags->shape, "llama-1.1b, smollm2-135m, llama-48x4096, cpm-ant-10b, -7b, -3b, -1b, -300m")->required()->check(CLI::IsMember(names));
+  app.add_option("SHAPE", flags->shape, "llama-1.1b, smollm2-135m, llama-48x4096, cpm-ant-10b, -7b, -3b, -1b, -300m")
+      ->required()
+      ->check(CLI::IsMember(names));
   app.add_option("-o,--output", flags->output, "the .leaf to write")->required();
   add_format_flags(app, flags->formats, false);
   add_writer_flags(app, flags->writer);
