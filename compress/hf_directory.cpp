@@ -18,7 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-
 json document(const fs::path& path) { return is_file(path) ? read_json_file(path) : json(); }
 
 void add_tensors(const std::string& path, bool torch, CheckpointSource& source) {

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "compress/leaf_reader.h"
 #include "offload/host_memory.h"
 #include "runtime/generate.h"
 #include "tests/runtime/test_models.h"
@@ -42,17 +44,25 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-// A budget with which about half of the weights stay, found by asking: what is charged already differs from run to run.
-SizeText half_budget(const std::string& path, runtime::LoadOptions options) {
-  constexpr std::uint64_t kStep = 1 << 18;
-  for (options.memory = SizeText{.bytes = kStep}; options.memory->bytes < std::uint64_t{1} << 32; options.memory->bytes += kStep) {
+// A model with a part of its weights in memory and a part streamed. The budget for that is found by planning with what is charged now; a load may find more charged, and is tried again.
+std::unique_ptr<runtime::Model> load_half(const std::string& path, runtime::LoadOptions options) {
+  const compress::LeafIndex index = compress::read_leaf_index(*open_file(path));
+  for (int attempt = 0; attempt < 20; attempt++) {
+    constexpr std::uint64_t kStep = 1 << 16;
+    offload::Plan plan;
+    for (options.memory = SizeText{.bytes = kStep}; plan.resident_bytes == 0 || plan.resident_bytes < plan.streamed_bytes;
+         options.memory->bytes += kStep) {
+      try {
+        plan = runtime::plan_model(index, options, offload::host_memory(), offload::charged_bytes(), nullptr).plan;
+      } catch (const Error& e) { REQUIRE(e.kind() == ErrorKind::out_of_budget); }
+    }
     try {
-      const auto model = runtime::Model::load(path, options);
-      if (model->plan().resident_bytes >= model->plan().streamed_bytes) return *options.memory;
+      auto model = runtime::Model::load(path, options);
+      if (model->plan().resident_bytes > 0 && !model->plan().streamed.empty()) return model;
     } catch (const Error& e) { REQUIRE(e.kind() == ErrorKind::out_of_budget); }
   }
-  FAIL("no budget works");
-  return {};
+  FAIL("no budget keeps a part of the weights");
+  return nullptr;
 }
 
 }  // namespace
@@ -74,8 +84,7 @@ TEST_CASE("the table of the embedding is in memory where there is room for it, a
   CHECK(roomy->plan().streamed.empty());
 
   runtime::LoadOptions tight = options_with(2);
-  tight.memory = half_budget(path, tight);
-  const auto streaming = runtime::Model::load(path, tight);
+  const auto streaming = load_half(path, tight);
   CHECK(in_memory(*streaming) == 0);
   CHECK(same_bits(logits_of(*roomy, 5), logits_of(*streaming, 5)));
 }
@@ -96,10 +105,7 @@ TEST_CASE("threads, prompt cuts, codec, chunks, budgets and back ends give the s
       for (const auto backend : {offload::ReadBackend::automatic, offload::ReadBackend::threads}) {
         runtime::LoadOptions options = options_with(2);
         options.pager.backend = backend;
-        options.memory = half_budget(path, options);
-        const auto model = runtime::Model::load(path, options);
-        CHECK(model->plan().streamed.size() > 0);
-        CHECK(model->plan().resident_bytes > 0);
+        const auto model = load_half(path, options);
         CHECK(same_bits(want, logits_of(*model, 7)));
         CHECK(same_bits(want, logits_of(*model, 20)));
         CHECK(model->pager_stats().streamed_chunks > 0);
@@ -133,8 +139,7 @@ TEST_CASE("a step that is stopped leaves the cache as it was, and the model goes
   const test::TemporaryFolder folder;
   const std::string path = synthesize_to(folder.file("model.leaf"), in_format(quant::FormatId::q8, 65536));
   runtime::LoadOptions options = options_with(2);
-  options.memory = half_budget(path, options);
-  const auto model = runtime::Model::load(path, options);
+  const auto model = load_half(path, options);
   const std::vector<float> want = logits_of(*model, 20);
   std::stop_source stop;
   stop.request_stop();
