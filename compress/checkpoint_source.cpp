@@ -5,9 +5,11 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "compress/cpm_ant_config.h"
 #include "compress/cpm_ant_directory.h"
 #include "compress/gguf_model.h"
 #include "compress/hf_directory.h"
+#include "compress/json_file.h"
 #include "compress/printable_text.h"
 #include "compress/source_check.h"
 #include "compress/torch_checkpoint.h"
@@ -65,16 +67,22 @@ CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) 
 
 CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions& options) {
   std::error_code ignored;
-  const bool folder = fs::is_directory(path, ignored);
-  if (!folder) {
+  if (!fs::is_directory(path, ignored)) {
     auto file = open_file(path);
     if (begins_with_gguf(*file)) return open_gguf(path, std::move(file));
+    if (!has_checkpoint_ending(path) && !looks_like_torch(*file))
+      throw Error(ErrorKind::unsupported, path, "is neither GGUF nor safetensors nor a PyTorch checkpoint",
+                  "give a .gguf, a .safetensors, .pt or .bin file or a model's folder");
   }
-  if (auto cpm_ant = open_cpm_ant(path, options)) return std::move(*cpm_ant);
-  if (options.uncut_divisors) throw Error(ErrorKind::unsupported, "--divisors uncut", "the model is no CPM-Ant", "leave the flag out");
-  if (folder || has_checkpoint_ending(path) || looks_like_torch(*open_file(path))) return open_hf_directory(path);
-  throw Error(ErrorKind::unsupported, path, "is neither GGUF nor safetensors nor a PyTorch checkpoint",
-              "give a .gguf, a .safetensors, .pt or .bin file or a model's folder");
+  std::vector<std::string> notes;
+  const WeightFiles weights = find_weights(path, notes);
+  const nlohmann::json config = read_json_file(weights.config);
+  const bool cpm_ant = is_cpm_ant_config(config);
+  if (options.uncut_divisors && !cpm_ant)
+    throw Error(ErrorKind::unsupported, "--divisors uncut", "the model is no CPM-Ant", "leave the flag out");
+  CheckpointSource source = cpm_ant ? open_cpm_ant(weights, config, options) : open_hf_directory(weights, config);
+  source.notes.insert(source.notes.begin(), notes.begin(), notes.end());
+  return source;
 }
 
 bool looks_like_checkpoint(const std::string& path) {

@@ -39,8 +39,7 @@ class Builder {
         uncut_divisors_(uncut_divisors),
         place_(place) {
     source_.files = std::move(checkpoint.weights.files);
-    source_.notes = std::move(checkpoint.weights.notes);
-    for (const CheckpointTensor& tensor : checkpoint.weights.tensors) take(tensor);
+    for (const WeightTensor& tensor : checkpoint.weights.tensors) take(tensor);
   }
 
   CheckpointSource build() {
@@ -84,26 +83,17 @@ class Builder {
 
   std::string place_of(const SourceTensor& tensor) const { return source_.files[tensor.file]->name() + ", tensor " + tensor.name; }
 
-  void take(const CheckpointTensor& tensor) {
+  void take(const WeightTensor& tensor) {
     const std::string name = printable_text(tensor.name, 128), place = source_.files[tensor.file]->name() + ", tensor " + name;
     const auto where = cpm_ant_place(tensor.name);
     if (!where) throw Error(ErrorKind::bad_file, place, "is no tensor of a CPM-Ant model");
-    if (!tensor.type) throw Error(ErrorKind::unsupported, place, "type " + tensor.dtype + " is not served", "F32, F16, BF16 and F64 are");
-    if (!tensor.contiguous)
-      throw Error(ErrorKind::unsupported, place, "its rows do not lie one behind the other", "save it as contiguous tensors");
-    const bool vector = is_vector_role(where->role) && where->role != position_bias;
-    if (tensor.shape.size() != (vector ? 1 : 2) || std::count(tensor.shape.begin(), tensor.shape.end(), std::uint64_t{0}) > 0)
-      throw Error(ErrorKind::bad_file, place,
-                  "has " + std::to_string(tensor.shape.size()) + " dimensions, expected " + (vector ? "1" : "2") + ", none of them 0");
-    SourceTensor out;
+    SourceTensor out =
+        source_tensor(tensor, is_vector_role(where->role) && where->role != position_bias, source_.files[tensor.file]->name());
     out.role = where->role;
     out.layer = where->layer;
-    out.name = name;
-    out.file = tensor.file;
-    out.offset = tensor.offset;
-    out.type = *tensor.type;
-    out.rows = vector ? 1 : tensor.shape[0];
-    out.k = tensor.shape.back();
+    // Tables are cut by rows and compared byte by byte.
+    if (out.strides && (out.role == embedding || out.role == head))
+      throw Error(ErrorKind::unsupported, place, "its rows do not lie one behind the other", "save it as a contiguous tensor");
     if (!found_.emplace(key(out.role, out.layer), out).second)
       throw Error(ErrorKind::bad_file, place,
                   std::string("a second ") + role_name(out.role) + (is_layer_role(out.role) ? of_layer(out.layer) : ""));

@@ -6,15 +6,15 @@
 #include <string>
 
 #include "compress/checkpoint_source.h"
-#include "compress/checkpoint_tensors.h"
 #include "compress/cpm_ant_config.h"
 #include "compress/cpm_ant_pruning.h"
+#include "compress/weight_files.h"
 
 namespace leafcutter::compress {
 
 struct CpmAntCheckpoint {
   CpmAntConfig config;
-  CheckpointFiles weights;
+  ListedWeights weights;
   std::optional<CpmAntSideFile> side;
   std::optional<CpmAntMasks> masks;
 };

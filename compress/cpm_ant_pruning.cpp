@@ -67,25 +67,25 @@ void add_removed(const json& side, const char* field, const char* list, const Cp
   }
 }
 
-const CheckpointTensor* find_mask(const CheckpointFiles& masks, const char* name) {
-  for (const CheckpointTensor& tensor : masks.tensors)
+const WeightTensor* find_mask(const ListedWeights& masks, const char* name) {
+  for (const WeightTensor& tensor : masks.tensors)
     if (tensor.name == name) return &tensor;
   return nullptr;
 }
 
 // n x width, or n x 1 x width. 0: there is no such mask.
-std::uint32_t mask_width(const CheckpointFiles& masks, const char* name, std::uint64_t limit) {
-  const CheckpointTensor* mask = find_mask(masks, name);
+std::uint32_t mask_width(const ListedWeights& masks, const char* name, std::uint64_t limit) {
+  const WeightTensor* mask = find_mask(masks, name);
   if (!mask) return 0;
   const auto& shape = mask->shape;
   const bool rows = shape.size() == 2 || (shape.size() == 3 && shape[1] == 1);
-  if (!rows || !mask->contiguous || !mask->type || shape.back() == 0 || shape.back() > limit)
+  if (!rows || !is_contiguous(*mask) || !mask->type || shape.back() == 0 || shape.back() > limit)
     throw Error(ErrorKind::bad_file, masks.files[mask->file]->name() + ", tensor " + name,
                 "expected a row of up to " + std::to_string(limit) + " zeros and ones for each module");
   return static_cast<std::uint32_t>(shape.back());
 }
 
-std::vector<std::uint16_t> kept_of_row(const CheckpointFiles& masks, const CheckpointTensor& mask, std::size_t row, std::size_t width) {
+std::vector<std::uint16_t> kept_of_row(const ListedWeights& masks, const WeightTensor& mask, std::size_t row, std::size_t width) {
   std::vector<std::byte> bytes(quant::source_row_bytes(*mask.type, width));
   std::vector<float> values(width);
   File& file = *masks.files[mask.file];
@@ -120,13 +120,13 @@ CpmAntSideFile cpm_ant_side_file(const json& side, const CpmAntConfig& config, c
   return out;
 }
 
-CpmAntMasks cpm_ant_masks(const CheckpointFiles& masks, const CpmAntConfig& config) {
+CpmAntMasks cpm_ant_masks(const ListedWeights& masks, const CpmAntConfig& config) {
   CpmAntMasks out;
   out.heads = mask_width(masks, "num_heads", ModelLimits::kHeads);
   out.head_dim = mask_width(masks, "dim_head", ModelLimits::kHeadDim);
   out.ff_width = mask_width(masks, "dim_ff", ModelLimits::kFeedForward);
   out.kept_heads.resize(config.layers);
-  if (const CheckpointTensor* mask = find_mask(masks, "num_heads")) {
+  if (const WeightTensor* mask = find_mask(masks, "num_heads")) {
     const std::string place = masks.files[mask->file]->name() + ", tensor num_heads";
     const std::vector<std::uint32_t> layers = layers_of_modules(config, mask->shape.front(), &CpmAntConfig::Removed::attention, place);
     for (std::size_t i = 0; i < layers.size(); i++) out.kept_heads[layers[i]] = kept_of_row(masks, *mask, i, out.heads);

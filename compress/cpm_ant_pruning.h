@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "compress/checkpoint_tensors.h"
 #include "compress/cpm_ant_config.h"
+#include "compress/weight_files.h"
 
 namespace leafcutter::compress {
 
@@ -28,6 +28,6 @@ struct CpmAntMasks {
 CpmAntSideFile cpm_ant_side_file(const nlohmann::json& side, const CpmAntConfig& config, const std::string& file);
 
 // masks.pt: zeros and ones, a row for each module of the uncut model. Throws Error(bad_file | io) naming file and tensor.
-CpmAntMasks cpm_ant_masks(const CheckpointFiles& masks, const CpmAntConfig& config);
+CpmAntMasks cpm_ant_masks(const ListedWeights& masks, const CpmAntConfig& config);
 
 }  // namespace leafcutter::compress

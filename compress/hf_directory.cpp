@@ -10,7 +10,6 @@
 #include "compress/json_file.h"
 #include "compress/printable_text.h"
 #include "compress/source_check.h"
-#include "compress/weight_files.h"
 
 namespace leafcutter::compress {
 namespace {
@@ -20,11 +19,11 @@ using nlohmann::json;
 
 json document(const fs::path& path) { return is_file(path) ? read_json_file(path) : json(); }
 
-void add_tensors(const std::string& path, bool torch, CheckpointSource& source) {
-  const auto file = open_file(path);
-  const std::size_t index = source.files.size();
-  source.files.push_back(file);
-  for (const WeightTensor& entry : list_tensors(*file, index, torch, source.notes)) {
+void add_tensors(const WeightFiles& weights, CheckpointSource& source) {
+  ListedWeights listed;
+  for (const std::string& path : weights.files) list_tensors(path, weights.torch, listed, source.notes);
+  source.files = std::move(listed.files);
+  for (const WeightTensor& entry : listed.tensors) {
     const auto place = llama_hf_place(entry.name);
     const std::string name = printable_text(entry.name, 128);
     if (!place) {
@@ -37,7 +36,7 @@ void add_tensors(const std::string& path, bool torch, CheckpointSource& source) 
       source.notes.push_back("tensor " + name + " was left out: the config says that the head reads the embedding");
       continue;
     }
-    SourceTensor tensor = source_tensor(entry, is_vector_role(place->role), path);
+    SourceTensor tensor = source_tensor(entry, is_vector_role(place->role), source.files[entry.file]->name());
     tensor.role = place->role;
     tensor.layer = place->layer;
     source.tensors.push_back(std::move(tensor));
@@ -111,16 +110,14 @@ void resolve_special_ids(CheckpointSource& source, const json& config, const jso
 
 }  // namespace
 
-CheckpointSource open_hf_directory(const std::string& path) {
+CheckpointSource open_hf_directory(const WeightFiles& weights, const json& config) {
   CheckpointSource source;
-  const WeightFiles weights = find_weights(path, source.notes);
   const fs::path folder = weights.folder;
-  const json config = read_json_file(weights.config);
   source.model = llama_from_hf_config(config, weights.config);
   if (source.model.name.empty())
     source.model.name =
         printable_text((folder.has_filename() ? folder.filename() : folder.parent_path().filename()).string(), ModelLimits::kNameBytes);
-  for (const std::string& file : weights.files) add_tensors(file, weights.torch, source);
+  add_tensors(weights, source);
   // The rows that are there count: fine-tuned models grow their vocabulary and forget the config.
   for (const SourceTensor& tensor : source.tensors)
     if (tensor.role == TensorRole::embedding && tensor.rows != source.model.vocab_size && tensor.rows <= ModelLimits::kVocabulary) {

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "compress/json_document.h"
+#include "compress/json_file.h"
 #include "compress/printable_text.h"
 #include "compress/safetensors_header.h"
 #include "compress/torch_checkpoint.h"
@@ -21,25 +21,11 @@ constexpr std::size_t kIndexBytes = 8u << 20;
 
 // What trainers leave beside the weights under names that look like weights.
 constexpr const char* kNoWeights[] = {"training_args.bin", "optimizer.pt",  "optimizer.bin", "scheduler.pt",
-                                      "scheduler.bin",     "rng_state.pth", "scaler.pt"};
-
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
+                                      "scheduler.bin",     "rng_state.pth", "scaler.pt",     kMasksFile};
 
 // The shards that an index names, each once.
 std::vector<std::string> shards_of(const fs::path& index, const char* ending) {
-  std::string text;
-  {
-    const auto file = open_file(index.string());
-    if (file->size() > kIndexBytes)
-      throw Error(ErrorKind::bad_file, index.string(),
-                  "has " + std::to_string(file->size()) + " bytes; at most " + std::to_string(kIndexBytes) + " are read");
-    text.resize(file->size());
-    read_exactly(*file, 0, std::as_writable_bytes(std::span(text)), "text");
-  }
-  const json root = parse_json_document(text, index.string(), kIndexBytes);
+  const json root = read_json_file(index, kIndexBytes);
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object() || root["weight_map"].empty())
     throw Error(ErrorKind::bad_file, index.string(), "has no weight_map");
   std::set<std::string> names;
@@ -79,6 +65,10 @@ std::optional<fs::path> largest_torch_file(const fs::path& folder, std::vector<s
   if (found.empty()) return std::nullopt;
   std::sort(found.begin(), found.end(),
             [](const Candidate& a, const Candidate& b) { return a.bytes != b.bytes ? a.bytes > b.bytes : a.path < b.path; });
+  // Without a config for all, a file that has its own goes before one that has none.
+  if (!is_file(folder / "config.json"))
+    std::stable_partition(found.begin(), found.end(),
+                          [](const Candidate& c) { return is_file(fs::path(c.path).replace_extension(".json")); });
   if (found.size() > 1)
     notes.push_back("of " + std::to_string(found.size()) +
                     " .pt and .bin files the largest was taken: " + printable_text(found[0].path.filename().string(), 128));
@@ -148,25 +138,37 @@ WeightFiles find_weights(const std::string& path, std::vector<std::string>& note
   return weights;
 }
 
-std::vector<WeightTensor> list_tensors(File& file, std::size_t file_index, bool torch, std::vector<std::string>& notes) {
-  std::vector<WeightTensor> tensors;
+bool is_contiguous(const WeightTensor& tensor) {
+  if (tensor.strides.empty()) return true;
+  std::uint64_t stride = 1;  // the product of the sizes is bounded by the storage, or one is repeated and a stride differs
+  for (std::size_t i = tensor.shape.size(); i-- > 0;) {
+    if (tensor.shape[i] == 1) continue;
+    if (tensor.strides[i] != stride) return false;
+    stride *= tensor.shape[i];
+  }
+  return true;
+}
+
+void list_tensors(const std::string& path, bool torch, ListedWeights& all, std::vector<std::string>& notes) {
+  const std::shared_ptr<File> file = open_file(path);
+  const std::size_t index = all.files.size();
+  all.files.push_back(file);
   const auto add = [&](auto& from, std::optional<quant::SourceType> type, std::vector<std::uint64_t> strides) {
-    tensors.push_back({.name = std::move(from.name),
-                       .file = file_index,
-                       .type = type,
-                       .dtype = from.dtype,
-                       .shape = std::move(from.shape),
-                       .strides = std::move(strides),
-                       .offset = from.offset});
+    all.tensors.push_back({.name = std::move(from.name),
+                           .file = index,
+                           .type = type,
+                           .dtype = from.dtype,
+                           .shape = std::move(from.shape),
+                           .strides = std::move(strides),
+                           .offset = from.offset});
   };
   if (torch) {
-    TorchCheckpoint checkpoint = read_torch_checkpoint(file);
+    TorchCheckpoint checkpoint = read_torch_checkpoint(*file);
     for (TorchTensor& tensor : checkpoint.tensors) add(tensor, tensor.type, std::move(tensor.strides));
     for (std::string& note : checkpoint.notes) notes.push_back(std::move(note));
   } else {
-    for (SafetensorsEntry& entry : safetensors_entries(file)) add(entry, float_type(entry.dtype), {});
+    for (SafetensorsEntry& entry : safetensors_entries(*file)) add(entry, float_type(entry.dtype), {});
   }
-  return tensors;
 }
 
 SourceTensor source_tensor(const WeightTensor& tensor, bool vector, const std::string& file) {

@@ -11,6 +11,9 @@
 
 namespace leafcutter::compress {
 
+// What BMCook leaves beside the weights of a cut model: which heads and inputs were kept. No weights.
+constexpr const char* kMasksFile = "masks.pt";
+
 struct WeightFiles {
   std::string folder;
   std::string config;              // path of config.json, else of the weights' name with .json; the file is there
@@ -18,8 +21,8 @@ struct WeightFiles {
   bool torch = false;              // else safetensors
 };
 
-// path: a folder, whose model.safetensors[.index.json], else pytorch_model.bin[.index.json], else only *.pt or *.bin counts (of several the largest, with a note); or one such
-// file. Throws Error(not_found | bad_file) naming what is missing or which line of an index is bad.
+// path: a folder, whose model.safetensors[.index.json], else pytorch_model.bin[.index.json], else only *.pt or *.bin counts (of several the largest, with a note; without config.json
+// the largest with a .json of its name); or one such file. Throws Error(not_found | bad_file) naming what is missing or which line of an index is bad.
 WeightFiles find_weights(const std::string& path, std::vector<std::string>& notes);
 
 struct WeightTensor {
@@ -32,8 +35,15 @@ struct WeightTensor {
   std::uint64_t offset = 0;
 };
 
-// Headers only. file_index: what the tensors get as `file`. Throws Error(bad_file | unsupported | io) naming file, tensor, reason.
-std::vector<WeightTensor> list_tensors(File& file, std::size_t file_index, bool torch, std::vector<std::string>& notes);
+bool is_contiguous(const WeightTensor& tensor);  // row after row without gaps
+
+struct ListedWeights {
+  std::vector<std::shared_ptr<File>> files;
+  std::vector<WeightTensor> tensors;  // of all files; `file` is an index into them
+};
+
+// Adds the tensors of one file. Headers only. Throws Error(bad_file | unsupported | io) naming file, tensor, reason.
+void list_tensors(const std::string& path, bool torch, ListedWeights& all, std::vector<std::string>& notes);
 
 // Rows and columns of a vector (1 x k) or a matrix; role and layer are the caller's. Throws Error(bad_file | unsupported) naming the tensor: no float type, no such number of
 // dimensions, no elements.
