@@ -51,7 +51,7 @@ class Command(unittest.TestCase):
             self.assertIn(part, result.stderr.decode())
 
     def test_every_command_has_help(self):
-        for name in ("compress", "inspect", "verify", "plan", "run", "eval", "score", "bench", "tokenize", "synth", "doctor"):
+        for name in ("compress", "inspect", "verify", "plan", "run", "eval", "score", "bench", "profile", "tokenize", "synth", "doctor"):
             result = call(name, "--help")
             self.assertEqual(result.returncode, 0)
             self.assertIn(b"--json", result.stdout)
@@ -180,6 +180,29 @@ class Command(unittest.TestCase):
             self.assertIn("<svg", page.read())
         self.fails(call("plan", "llama-1.1b", "--sweep", "memory=2GiB"), 2, "--sweep")
         self.fails(call("plan", "llama-1.1b", "-o", picture), 2, "--sweep")
+
+    def test_a_profile_is_a_page_and_a_trace(self):
+        page, trace = os.path.join(self.folder, "profile.html"), os.path.join(self.folder, "trace.json")
+        report = objects(call("profile", self.leaf, "-p", 8, "-n", 3, "-o", page, "--trace", trace, "--json"))[-1]
+        self.assertEqual([phase["phase"] for phase in report["phases"]], ["load", "prompt", "decode"])
+        self.assertEqual([phase["steps"] for phase in report["phases"]], [0, 1, 2])
+        for phase in report["phases"]:
+            self.assertGreater(phase["seconds"], 0)
+        with open(page) as text:
+            text = text.read()
+        self.assertIn("<canvas", text)
+        self.assertNotIn("src=", text)
+        with open(trace) as events:
+            events = json.load(events)["traceEvents"]
+        steps = [e for e in events if e.get("cat") == "step"]
+        self.assertEqual([e["name"] for e in steps], ["step of 8 rows", "step of 1 row", "step of 1 row"])
+        layers = [e for e in events if e.get("cat") in ("attention", "feed-forward")]
+        self.assertTrue(all(any(s["ts"] <= e["ts"] and e["ts"] + e["dur"] <= s["ts"] + s["dur"] + 1 for s in steps) for e in layers))
+        self.assertGreater(len(layers), 0)
+        again = os.path.join(self.folder, "run.json")
+        self.assertEqual(call("run", self.leaf, "--ids", "1,2", "-n", 2, "--temp", 0, "--trace", again).returncode, 0)
+        with open(again) as events:
+            self.assertTrue(json.load(events)["traceEvents"])
 
     def test_a_throttled_link_changes_the_time_and_not_the_answer(self):
         run = ("run", self.leaf, "--ids", "1,2,3", "-n", 4, "--temp", 0, "--ignore-eos", "--json")
