@@ -113,7 +113,7 @@ template <Layout kLayout, std::size_t R>
 inline void add_block_group(const std::byte* block, std::size_t s, const GroupFactors<kLayout>& factors, const ActivationGroup* x,
                             Floats (&sums)[R]) {
   constexpr GroupShape kShape = group_shape(kLayout);
-  constexpr std::size_t kWordsPerLine = 8 / kShape.bits;
+  constexpr std::size_t kWordsPerLine = kShape.bits == 4 ? 2 : 1;
   const std::byte* head = block + s * kShape.group_head;
   const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
   prefetch_quarter<kLayout>(block, s);

@@ -58,7 +58,8 @@ double read_rate(const std::shared_ptr<File>& file, std::uint64_t total, std::si
   }
   changed.wait(lock, [&] { return free.size() == depth; });
   if (problem) std::rethrow_exception(problem);
-  return static_cast<double>(total / kRead * kRead) / seconds_since(start) / 1e9;
+  const std::uint64_t whole_reads = total / kRead * kRead;
+  return static_cast<double>(whole_reads) / seconds_since(start) / 1e9;
 }
 
 // The median of some reads of 32 KiB, spread over the file.

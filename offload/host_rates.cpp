@@ -111,7 +111,8 @@ class ProductProbe {
     const std::size_t all = bytes_ / strip_bytes_ * strip_bytes_, some = kManyBytes / strip_bytes_ * strip_bytes_;
     ProductRates rates = product_;
     rates.one_row_gb_s = static_cast<double>(all) / median_seconds(7, [&] { pass(all, 1); }) / 1e9;
-    const double operations = 2.0 * static_cast<double>(k_) * static_cast<double>(some / strip_bytes_ * kernels::kStripRows) * kManyRows;
+    const std::size_t outputs = some / strip_bytes_ * kernels::kStripRows;
+    const double operations = 2.0 * static_cast<double>(k_) * static_cast<double>(outputs) * kManyRows;
     rates.many_rows_gop_s = operations / median_seconds(3, [&] { pass(some, kManyRows); }) / 1e9;
     return rates;
   }

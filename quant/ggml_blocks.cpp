@@ -46,8 +46,9 @@ void decode_q6_k(const std::byte* block, float* out) {
       const int high = std::to_integer<int>(qh[l]);
       const int codes[4] = {low_nibble(ql[l]) | (high & 3) << 4, low_nibble(ql[l + 32]) | (high >> 2 & 3) << 4,
                             high_nibble(ql[l]) | (high >> 4 & 3) << 4, high_nibble(ql[l + 32]) | (high >> 6 & 3) << 4};
+      const std::size_t half_of_part = l / 16;
       for (std::size_t part = 0; part < 4; part++)
-        out[32 * part + l] = d * static_cast<float>(scales[l / 16 + 2 * part]) * static_cast<float>(codes[part] - 32);
+        out[32 * part + l] = d * static_cast<float>(scales[half_of_part + 2 * part]) * static_cast<float>(codes[part] - 32);
     }
 }
 

@@ -70,10 +70,11 @@ std::vector<Stage> stages_of(const std::vector<SplitRule>& rules, const std::str
   for (std::size_t i = 0; i < rules.size();) {
     std::size_t end = i;
     while (end < rules.size() && rules[end].kind != SplitRule::Kind::metaspace) end++;
+    Stage& stage = stages.emplace_back();
     if (end > i)
-      stages.push_back({std::make_unique<TextSplitter>(std::span(rules).subspan(i, end - i), file), {}});
+      stage.splitter = std::make_unique<TextSplitter>(std::span(rules).subspan(i, end - i), file);
     else
-      stages.push_back({nullptr, rules[end++]});
+      stage.spaces = rules[end++];
     i = end;
   }
   return stages;
