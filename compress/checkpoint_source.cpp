@@ -63,13 +63,21 @@ CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) 
   return source;
 }
 
+// A flag that would do nothing is an error.
+void refuse_cpm_ant_options(const CheckpointOptions& options) {
+  if (options.uncut_divisors) throw Error(ErrorKind::unsupported, "--divisors uncut", "the model is no CPM-Ant", "leave the flag out");
+}
+
 }  // namespace
 
 CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions& options) {
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) {
     auto file = open_file(path);
-    if (begins_with_gguf(*file)) return open_gguf(path, std::move(file));
+    if (begins_with_gguf(*file)) {
+      refuse_cpm_ant_options(options);
+      return open_gguf(path, std::move(file));
+    }
     if (!has_checkpoint_ending(path) && !looks_like_torch(*file))
       throw Error(ErrorKind::unsupported, path, "is neither GGUF nor safetensors nor a PyTorch checkpoint",
                   "give a .gguf, a .safetensors, .pt or .bin file or a model's folder");
@@ -78,8 +86,7 @@ CheckpointSource open_checkpoint(const std::string& path, const CheckpointOption
   const WeightFiles weights = find_weights(path, notes);
   const nlohmann::json config = read_json_file(weights.config);
   const bool cpm_ant = is_cpm_ant_config(config);
-  if (options.uncut_divisors && !cpm_ant)
-    throw Error(ErrorKind::unsupported, "--divisors uncut", "the model is no CPM-Ant", "leave the flag out");
+  if (!cpm_ant) refuse_cpm_ant_options(options);
   CheckpointSource source = cpm_ant ? open_cpm_ant(weights, config, options) : open_hf_directory(weights, config);
   source.notes.insert(source.notes.begin(), notes.begin(), notes.end());
   return source;

@@ -131,4 +131,6 @@ TEST_CASE("uncut divisors are for files whose divisors are not in the weights") 
   test::expect_error([&] { open_checkpoint(reference("hf-old-keys"), {.uncut_divisors = true}); }, {"--divisors uncut", "Hugging Face"});
   const std::string llama = std::string(LEAFCUTTER_SOURCE_DIR) + "/tests/reference/llama/f32-gqa";
   test::expect_error([&] { open_checkpoint(llama, {.uncut_divisors = true}); }, {"--divisors uncut", "no CPM-Ant"});
+  const std::string gguf = std::string(LEAFCUTTER_SOURCE_DIR) + "/tests/reference/llama/gguf-f32/model.gguf";
+  test::expect_error([&] { open_checkpoint(gguf, {.uncut_divisors = true}); }, {"--divisors uncut", "no CPM-Ant"});
 }
