@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "base/error.h"
@@ -24,6 +25,28 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 std::string duration_text(double seconds) {
   if (seconds < 100) return fmt::format("{:.0f} s", seconds);
   return fmt::format("{:.0f} min {:.0f} s", std::floor(seconds / 60), std::fmod(seconds, 60));
+}
+
+// What a signal means just now.
+struct Signals {
+  std::mutex mutex;
+  std::stop_source all;
+  std::stop_source* answer = nullptr;
+  bool at_prompt = false;
+
+  void take(int signal) {
+    const std::lock_guard lock(mutex);
+    std::stop_source& first = answer ? *answer : all;
+    if (at_prompt || first.stop_requested()) _exit(128 + signal);
+    first.request_stop();
+    if (signal == SIGTERM) all.request_stop();
+  }
+};
+
+// Lives as long as the thread that takes signals: to the end of the process.
+Signals& signals_of_process() {
+  static Signals& signals = *new Signals;
+  return signals;
 }
 
 }  // namespace
@@ -83,7 +106,6 @@ void Progress::count(std::uint64_t done, std::uint64_t total, const std::string&
 }
 
 std::stop_token stop_on_signal() {
-  static std::stop_source source;
   static const bool started = [] {
     // The signals are taken by a thread of their own: a stop request may run callbacks, which no signal handler may.
     sigset_t signals;
@@ -92,17 +114,35 @@ std::stop_token stop_on_signal() {
     sigaddset(&signals, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     std::thread([signals] {
-      for (int count = 0;; count++) {
+      for (;;) {
         int signal = 0;
-        sigwait(&signals, &signal);
-        if (count > 0) _exit(128 + signal);
-        source.request_stop();
+        if (sigwait(&signals, &signal) == 0) signals_of_process().take(signal);
       }
     }).detach();
     return true;
   }();
   (void)started;
-  return source.get_token();
+  return signals_of_process().all.get_token();
+}
+
+AnswerSignals::AnswerSignals() {
+  const std::lock_guard lock(signals_of_process().mutex);
+  signals_of_process().answer = &source_;
+}
+
+AnswerSignals::~AnswerSignals() {
+  const std::lock_guard lock(signals_of_process().mutex);
+  signals_of_process().answer = nullptr;
+}
+
+PromptSignals::PromptSignals() {
+  const std::lock_guard lock(signals_of_process().mutex);
+  signals_of_process().at_prompt = true;
+}
+
+PromptSignals::~PromptSignals() {
+  const std::lock_guard lock(signals_of_process().mutex);
+  signals_of_process().at_prompt = false;
 }
 
 }  // namespace leafcutter::tools

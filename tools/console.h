@@ -46,7 +46,29 @@ class Progress {
   std::chrono::steady_clock::time_point start_, last_;
 };
 
-// Requested by SIGINT and SIGTERM from the first call on; the second signal ends the program at once.
+// Requested by SIGINT and SIGTERM from the first call on; the second signal ends the program at once, with status 128 + its number.
 std::stop_token stop_on_signal();
+
+// In a conversation, while one lives: SIGINT asks only the answer that is being made to stop. SIGTERM asks the answer and stop_on_signal's token; a second signal ends the program at once. One at a time.
+class AnswerSignals {
+ public:
+  AnswerSignals();
+  ~AnswerSignals();
+  AnswerSignals(const AnswerSignals&) = delete;
+  AnswerSignals& operator=(const AnswerSignals&) = delete;
+  std::stop_token token() const { return source_.get_token(); }
+
+ private:
+  std::stop_source source_;
+};
+
+// While one lives, the first signal ends the program at once: it waits for a line, where nothing looks at stop requests.
+class PromptSignals {
+ public:
+  PromptSignals();
+  ~PromptSignals();
+  PromptSignals(const PromptSignals&) = delete;
+  PromptSignals& operator=(const PromptSignals&) = delete;
+};
 
 }  // namespace leafcutter::tools

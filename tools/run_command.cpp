@@ -161,6 +161,38 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
   notes.succeeded();
 }
 
+// A line of the user; false at the end of input.
+bool ask(std::string& line) {
+  const PromptSignals signals;
+  print_text("> ");
+  return static_cast<bool>(std::getline(std::cin, line));
+}
+
+struct Answer {
+  std::vector<std::uint32_t> ids;
+  std::string text;
+};
+
+// Ctrl-C cuts the answer off: what was shown until then is the answer.
+Answer answer_to(runtime::Model& model, std::span<const std::uint32_t> prompt, const runtime::GenerateOptions& options) {
+  const AnswerSignals signals;
+  Answer answer;
+  try {
+    runtime::generate(
+        model, prompt, options,
+        [&](const runtime::GeneratedToken& token) {
+          answer.ids.push_back(token.id);
+          answer.text += token.text;
+          print_text(token.text);
+        },
+        signals.token());
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::cancelled || stop_on_signal().stop_requested()) throw;
+  }
+  print_text("\n");
+  return answer;
+}
+
 // A conversation: a line of the user, an answer, until the end of input. The cache keeps what was said; only what is new is read.
 void converse(const RunFlags& flags, const CommonFlags& common) {
   const std::stop_token stop = stop_on_signal();
@@ -170,11 +202,11 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
   const runtime::Tokenizer* tokenizer = model->tokenizer();
   if (!tokenizer || !runtime::has_chat_template(*tokenizer))
     throw Error(ErrorKind::unsupported, flags.model, "has no chat template that is known here", "give a prompt without --chat");
-  notes.add("A conversation; end it with Ctrl-D.");
+  notes.add("A conversation; Ctrl-C cuts an answer off, Ctrl-D ends it.");
   std::vector<runtime::ChatMessage> messages;
   if (!flags.system.empty()) messages.push_back({"system", flags.system});
   runtime::PrefixCache prefix(*model);
-  for (std::string line; print_text("> "), std::getline(std::cin, line);) {
+  for (std::string line; ask(line);) {
     if (line.empty()) continue;
     messages.push_back({"user", line});
     const std::vector<std::uint32_t> ids = runtime::chat_prompt(*tokenizer, messages);
@@ -184,11 +216,13 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
       throw Error(ErrorKind::usage, "conversation", fmt::format("is longer than the context of {} tokens", model->ctx_size()),
                   "raise --ctx-size");
     options.max_tokens = std::min(options.max_tokens, room);
-    const auto result = runtime::generate(
-        *model, prefix.rest_of(ids), options, [](const runtime::GeneratedToken& token) { print_text(token.text); }, stop);
-    print_text("\n");
-    messages.push_back({"assistant", result.text});
-    prefix.append(result.ids);
+    const Answer answer = answer_to(*model, prefix.rest_of(ids), options);
+    if (answer.ids.empty()) {
+      messages.pop_back();  // cut off before its first token: as if it had not been asked
+      continue;
+    }
+    messages.push_back({"assistant", answer.text});
+    prefix.append(answer.ids);
   }
   print_text("\n");
   notes.succeeded();

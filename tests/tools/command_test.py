@@ -1,15 +1,21 @@
 """The command line as scripts rely on it: exit status, stdout, stderr, JSON. usage: command_test.py LEAFCUTTER REFERENCE_FOLDER [unittest options]"""
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
+
+import tiny_llama
 
 PROGRAM = os.path.abspath(sys.argv[1])
 REFERENCE = os.path.abspath(sys.argv[2])
@@ -248,6 +254,118 @@ class Command(unittest.TestCase):
         facts = objects(call("doctor", "--json"))[-1]
         for topic in ("processor", "memory", "disk", "io_uring"):
             self.assertIn(facts[topic]["verdict"], ("ok", "note", "bad"))
+
+
+CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+          "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+class Talk:
+    """`run --chat` on a terminal."""
+
+    def __init__(self, *arguments):
+        self.master, terminal = pty.openpty()
+        attributes = termios.tcgetattr(terminal)
+        attributes[1] &= ~termios.OPOST
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+
+        def own_terminal():
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen([PROGRAM, "run", *map(str, arguments), "--chat"], stdin=terminal, stdout=terminal, stderr=subprocess.PIPE, preexec_fn=own_terminal)
+        os.close(terminal)
+
+    def type(self, text):
+        os.write(self.master, text)
+
+    def read_until(self, done, seconds=60):
+        text, end = b"", time.monotonic() + seconds
+        while not done(text):
+            ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
+            if not ready:
+                raise AssertionError(f"nothing more within {seconds} s after {text[-200:]!r}")
+            text += os.read(self.master, 1 << 16)
+        return text
+
+    def at_prompt(self):
+        """What was shown until the next question may be asked."""
+        text = self.read_until(lambda text: text.endswith(b"> "))
+        return text[:-2].decode().rstrip("\n")
+
+    def end(self):
+        """Exit status and stderr."""
+        stderr = self.process.communicate(timeout=60)[1]
+        os.close(self.master)
+        return self.process.returncode, stderr
+
+
+class Conversation(unittest.TestCase):
+    """Ctrl-C in `run --chat`: a model that says nothing but lower-case letters, and never ends."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp()
+        smollm = os.path.join(REFERENCE, "..", "tokenizers", "smollm", "tokenizer.json")
+        with open(smollm, encoding="utf-8") as file:
+            words = json.load(file)["model"]["vocab"]
+        letters = {words[chr(letter)] for letter in range(ord("a"), ord("z") + 1)}
+        source = tiny_llama.write(os.path.join(cls.folder, "letters"), 903, smollm, tokenizer_config={"chat_template": CHATML, "eos_token": "<|im_end|>"},
+                                  head_scale=lambda token: float(token in letters))
+        cls.leaf = os.path.join(cls.folder, "letters.leaf")
+        assert call("compress", source, "-o", cls.leaf, "--format", "f32").returncode == 0
+        cls.arguments = (cls.leaf, "-n", 50000, "--ctx-size", 120000, "--temp", 0)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def answer(self, talk, question):
+        """Asks, and cuts the answer off."""
+        talk.type(question + b"\n")
+        begun = talk.read_until(lambda text: len(text) >= 40).decode()
+        talk.type(b"\x03")
+        return begun + talk.at_prompt()
+
+    def test_ctrl_c_ends_the_answer_and_the_conversation_goes_on_from_what_was_shown(self):
+        talk = Talk(*self.arguments)
+        talk.at_prompt()
+        first = self.answer(talk, b"why?")
+        second = self.answer(talk, b"and then?")
+        talk.type(b"\x04")
+        status, stderr = talk.end()
+        self.assertEqual(status, 0, stderr)
+        self.assertRegex(first, r"\A[a-z]+\Z")
+        whole = f"<|im_start|>user\nwhy?<|im_end|>\n<|im_start|>assistant\n{first}<|im_end|>\n<|im_start|>user\nand then?<|im_end|>\n<|im_start|>assistant\n"
+        alone = objects(call("run", self.leaf, whole, "--special", "--temp", 0, "-n", 40, "--json"))[-1]
+        self.assertEqual(second[:len(alone["text"])], alone["text"])
+        other = objects(call("run", self.leaf, whole.replace(first, first[:-1]), "--special", "--temp", 0, "-n", 40, "--json"))[-1]
+        self.assertNotEqual(other["text"], alone["text"])  # what was cut off matters
+
+    def test_ctrl_c_at_the_prompt_ends_the_conversation(self):
+        talk = Talk(*self.arguments)
+        talk.at_prompt()
+        talk.type(b"\x03")
+        status, stderr = talk.end()
+        self.assertEqual(status, 130, stderr)
+
+    def test_ctrl_c_at_the_prompt_behind_an_answer_that_was_cut_off_ends_it_too(self):
+        talk = Talk(*self.arguments)
+        talk.at_prompt()
+        self.answer(talk, b"why?")
+        talk.type(b"\x03")
+        self.assertEqual(talk.end()[0], 130)
+
+    def test_sigterm_ends_the_conversation_in_the_middle_of_an_answer(self):
+        talk = Talk(*self.arguments)
+        talk.at_prompt()
+        talk.type(b"why?\n")
+        talk.read_until(lambda text: len(text) >= 40)
+        talk.process.send_signal(signal.SIGTERM)
+        status, stderr = talk.end()
+        self.assertEqual(status, 1, stderr)
+        self.assertEqual(len(lines(stderr)), 1)
 
 
 if __name__ == "__main__":
