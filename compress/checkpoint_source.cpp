@@ -9,6 +9,7 @@
 #include "compress/cpm_ant_directory.h"
 #include "compress/gguf_model.h"
 #include "compress/hf_directory.h"
+#include "compress/jieba_folder.h"
 #include "compress/json_file.h"
 #include "compress/printable_text.h"
 #include "compress/source_check.h"
@@ -90,6 +91,29 @@ CheckpointSource open_checkpoint(const std::string& path, const CheckpointOption
   CheckpointSource source = cpm_ant ? open_cpm_ant(weights, config, options) : open_hf_directory(weights, config);
   source.notes.insert(source.notes.begin(), notes.begin(), notes.end());
   return source;
+}
+
+std::vector<std::string> files_of_checkpoint(const std::string& path, const CheckpointOptions& options) {
+  std::error_code ignored;
+  const bool folder = fs::is_directory(path, ignored);
+  std::vector<std::string> files;
+  if (!folder) {
+    files.push_back(path);
+    if (begins_with_gguf(*open_file(path))) return files;
+  }
+  fs::path beside = folder ? fs::path(path) : fs::path(path).parent_path();
+  if (beside.empty()) beside = ".";
+  std::error_code problem;
+  for (fs::directory_iterator at(beside, problem), end; !problem && at != end; at.increment(problem)) {
+    const std::string name = at->path().filename().string();
+    const bool side = name.ends_with(".json") || name.ends_with(".txt") || name.ends_with(".jinja") || name == kMasksFile;
+    if ((side || (folder && has_checkpoint_ending(name))) && is_file(at->path())) files.push_back(at->path().string());
+  }
+  if (problem) throw Error(ErrorKind::io, beside.string(), "cannot list the folder: " + problem.message());
+  if (is_file(beside / "ant.txt") || is_file(beside / "vocab.txt"))
+    for (std::string& file : jieba_files(options.jieba_folder)) files.push_back(std::move(file));
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 bool looks_like_checkpoint(const std::string& path) {

@@ -54,6 +54,9 @@ struct CheckpointOptions {
 // file, tensor, expected, found.
 CheckpointSource open_checkpoint(const std::string& path, const CheckpointOptions& options = {});
 
+// What open_checkpoint may read with these options, sorted: weights, configs, tokenizers, masks, and jieba's tables where it would look at them. Files beside them that look the same are in it, too.
+std::vector<std::string> files_of_checkpoint(const std::string& path, const CheckpointOptions& options = {});
+
 // Is this path something that open_checkpoint would take (rather than a .leaf)? Looks at the kind of the path and the first bytes only.
 bool looks_like_checkpoint(const std::string& path);
 

@@ -60,6 +60,14 @@ std::optional<std::string> find_jieba_folder() {
   return std::nullopt;
 }
 
+std::vector<std::string> jieba_files(const std::string& folder) {
+  const auto root = folder.empty() ? find_jieba_folder() : std::optional(folder);
+  std::vector<std::string> files;
+  for (const char* file : kFiles)
+    if (root) files.push_back((fs::path(*root) / file).string());
+  return files;
+}
+
 std::shared_ptr<const WordDictionary> read_jieba_folder(const std::string& folder) {
   const fs::path root(folder);
   std::error_code ignored;

@@ -26,23 +26,15 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
-// Names, sizes and times of all files of a checkpoint: another conversion is made when any of them changes.
-std::string fingerprint(const std::string& path) {
-  std::string facts = fmt::format("format {} conversion 1;", compress::kFormatVersion);
-  const auto add = [&](const fs::path& file) {
+// What a conversion depends on: another one is made when any of it changes. A file counts as changed when its size or a time of it differs.
+std::string fingerprint(const ConversionRequest& request) {
+  std::string facts = fmt::format("format {} conversion 2;{};{};", compress::kFormatVersion, request.checkpoint.uncut_divisors,
+                                  request.checkpoint.jieba_folder);
+  for (const std::string& file : compress::files_of_checkpoint(request.input, request.checkpoint)) {
     struct stat info;
-    if (::stat(file.c_str(), &info) == 0)
-      facts += fmt::format("{};{};{}.{};", file.string(), info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-  };
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) {
-    std::vector<fs::path> files;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path, ignored))
-      if (entry.is_regular_file(ignored)) files.push_back(fs::absolute(entry.path()).lexically_normal());
-    std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) add(file);
-  } else {
-    add(fs::absolute(path).lexically_normal());
+    if (::stat(file.c_str(), &info) != 0) continue;
+    facts += fmt::format("{};{};{}.{};{}.{};", fs::absolute(file).lexically_normal().string(), info.st_size, info.st_mtim.tv_sec,
+                         info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
   }
   return fmt::format("{:016x}", XXH3_64bits(facts.data(), facts.size()));
 }
@@ -67,20 +59,19 @@ std::string resolve_model(const std::string& model, Notes& notes, std::stop_toke
   if (!compress::looks_like_checkpoint(model)) return model;
   const fs::path source = fs::path(model).lexically_normal();
   const std::string stem = (source.has_filename() ? source.stem() : source.parent_path().filename()).string();
-  const std::string target = (fs::path(cache_folder()) / fmt::format("{}-{}.q4.leaf", stem, fingerprint(model))).string();
-  if (is_whole(target)) {
-    notes.add(fmt::format("note: {} was converted before, to {}", model, target));
-    return target;
+  ConversionRequest request;
+  request.input = model;
+  request.output = (fs::path(cache_folder()) / fmt::format("{}-{}.q4.leaf", stem, fingerprint(request))).string();
+  if (is_whole(request.output)) {
+    notes.add(fmt::format("note: {} was converted before, to {}", model, request.output));
+    return request.output;
   }
   std::error_code problem;
   fs::create_directories(cache_folder(), problem);
   if (problem) throw Error(ErrorKind::io, cache_folder(), "cannot create the cache folder: " + problem.message(), "set LEAFCUTTER_CACHE");
-  ConversionRequest request;
-  request.input = model;
-  request.output = target;
   const ConversionReport report = convert(request, stop);
-  notes.add(fmt::format("note: {} was converted to INT4 once, into {} ({})", model, target, format_bytes(report.file_bytes)));
-  return target;
+  notes.add(fmt::format("note: {} was converted to INT4 once, into {} ({})", model, request.output, format_bytes(report.file_bytes)));
+  return request.output;
 }
 
 }  // namespace leafcutter::tools

@@ -9,7 +9,7 @@
 namespace leafcutter::tools {
 
 // Path of a .leaf. A checkpoint is compressed to q4 into the cache folder (LEAFCUTTER_CACHE, else XDG_CACHE_HOME/leafcutter, else ~/.cache/leafcutter) unless a conversion of the same
-// files is there; `notes` says so. Throws Error(not_found) when there is no such file.
+// files, none of them changed since, is there; `notes` says so. Throws Error(not_found) when there is no such file.
 std::string resolve_model(const std::string& model, Notes& notes, std::stop_token stop);
 
 std::string cache_folder();

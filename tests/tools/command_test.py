@@ -130,6 +130,50 @@ class Command(unittest.TestCase):
         self.assertEqual(objects(first)[-1]["ids"], objects(second)[-1]["ids"])
         self.assertEqual(os.listdir(self.cache), kept)
 
+    def test_a_conversion_is_made_anew_when_anything_that_went_into_it_changed(self):
+        ant = os.path.join(REFERENCE, "..", "cpm_ant")
+        cache = os.path.join(self.folder, "changing")
+        environment = {"LEAFCUTTER_CACHE": cache, "VIRTUAL_ENV": os.path.join(self.folder, "environment")}
+
+        def conversions(model):
+            result = call("run", model, "--ids", "5,6", "-n", 1, "--temp", 0, environment=environment)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            return len(os.listdir(cache))
+
+        def write(path, text):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "a") as file:
+                file.write(text)
+
+        llama, cut = (shutil.copytree(path, os.path.join(self.folder, "changing-" + os.path.basename(path))) for path in (self.source, os.path.join(ant, "sprune")))
+        expected = 0
+        for model in (llama, cut, os.path.join(cut, "sprune.pt")):
+            expected += 1
+            self.assertEqual(conversions(model), expected)
+            self.assertEqual(conversions(model), expected)
+        self.assertEqual(conversions(os.path.join(llama, "")), expected)  # the same folder
+        write(os.path.join(llama, "README.md"), "no part of it")
+        self.assertEqual(conversions(llama), expected)
+        for file, text in (("config.json", " "), ("generation_config.json", "{}"), ("tokenizer_config.json", "{}"), ("model.safetensors", "")):
+            write(os.path.join(llama, file), text)
+            os.utime(os.path.join(llama, file), ns=(1, 1))
+            expected += 1
+            self.assertEqual(conversions(llama), expected, file)
+        for model in (cut, os.path.join(cut, "sprune.pt")):
+            for file in ("sprune.json", "sprune.pt.cnofig.json", "masks.pt", "ant.txt"):
+                write(os.path.join(cut, file), " " if file.endswith(".json") else "")
+                os.utime(os.path.join(cut, file))
+                expected += 1
+                self.assertEqual(conversions(model), expected, file)
+        packages = os.path.join(environment["VIRTUAL_ENV"], "lib", "python3.11", "site-packages")
+        write(os.path.join(packages, "jieba", "dict.txt"), "\u8682\u8681 3 n\n")  # installed later
+        for file, text in (("prob_start", "P={'B': -0.3, 'E': -3.14e+100, 'M': -3.14e+100, 'S': -1.5}"),
+                           ("prob_trans", "P={'B': {'E': -0.5, 'M': -0.9}, 'E': {'B': -0.6, 'S': -0.8}, 'M': {'E': -0.3, 'M': -1.3}, 'S': {'B': -0.7, 'S': -0.7}}"),
+                           ("prob_emit", "P={'B': {'\\u8682': -3.0}, 'E': {'\\u8681': -3.0}, 'M': {'\\u8681': -5.0}, 'S': {'\\u8681': -5.0}}")):
+            write(os.path.join(packages, "jieba", "finalseg", file + ".py"), text + "\n")
+        self.assertEqual(conversions(cut), expected + 1)
+        self.assertEqual(conversions(llama), expected + 1)
+
     def test_eval_counts_windows_of_ids(self):
         ids = os.path.join(self.folder, "ids.txt")
         with open(ids, "w") as file:
