@@ -66,7 +66,8 @@ CheckpointSource open_gguf(const std::string& path, std::shared_ptr<File> file) 
 
 // A flag that would do nothing is an error.
 void refuse_cpm_ant_options(const CheckpointOptions& options) {
-  if (options.uncut_divisors) throw Error(ErrorKind::unsupported, "--divisors uncut", "the model is no CPM-Ant", "leave the flag out");
+  for (const auto& [given, flag] : {std::pair{options.uncut_divisors, "--divisors uncut"}, {!options.jieba_folder.empty(), "--jieba"}})
+    if (given) throw Error(ErrorKind::unsupported, flag, "the model is no CPM-Ant", "leave the flag out");
 }
 
 }  // namespace

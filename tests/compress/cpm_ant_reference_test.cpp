@@ -134,3 +134,10 @@ TEST_CASE("uncut divisors are for files whose divisors are not in the weights") 
   const std::string gguf = std::string(LEAFCUTTER_SOURCE_DIR) + "/tests/reference/llama/gguf-f32/model.gguf";
   test::expect_error([&] { open_checkpoint(gguf, {.uncut_divisors = true}); }, {"--divisors uncut", "no CPM-Ant"});
 }
+
+TEST_CASE("a folder of jieba is for CPM-Ant alone") {
+  for (const char* model : {"f32-gqa", "gguf-f32/model.gguf"})
+    test::expect_error(
+        [&] { open_checkpoint(std::string(LEAFCUTTER_SOURCE_DIR) + "/tests/reference/llama/" + model, {.jieba_folder = "/"}); },
+        {"--jieba", "no CPM-Ant"});
+}
