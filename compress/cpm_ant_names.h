@@ -1,10 +1,10 @@
-// Names of tensors in CPM-Ant checkpoints: CPM-Live's and, with or without the prefix "cpmant.", Hugging Face's.
+// Names of tensors in CPM-Ant checkpoints: CPM-Live's and, with or without the prefix "cpmant.", Hugging Face's; "module." may stand before all.
 #pragma once
 
 #include <optional>
 #include <string_view>
 
-#include "compress/hf_names.h"
+#include "compress/tensor_names.h"
 
 namespace leafcutter::compress {
 

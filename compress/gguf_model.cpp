@@ -1,24 +1,19 @@
 #include "compress/gguf_model.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
 #include "compress/expected_tensors.h"
 #include "compress/printable_text.h"
 #include "compress/source_check.h"
+#include "compress/tensor_names.h"
 
 namespace leafcutter::compress {
 namespace {
 
-struct Name {
-  std::string_view text;
-  TensorRole role;
-};
-
-constexpr Name kModelNames[] = {
+constexpr TensorName kModelNames[] = {
     {"token_embd.weight", TensorRole::embedding}, {"output_norm.weight", TensorRole::output_norm}, {"output.weight", TensorRole::head}};
-constexpr Name kLayerNames[] = {
+constexpr TensorName kLayerNames[] = {
     {"attn_norm.weight", TensorRole::attention_norm},   {"ffn_norm.weight", TensorRole::feed_forward_norm},
     {"attn_q.weight", TensorRole::attention_q},         {"attn_k.weight", TensorRole::attention_k},
     {"attn_v.weight", TensorRole::attention_v},         {"attn_output.weight", TensorRole::attention_out},
@@ -28,20 +23,8 @@ constexpr Name kLayerNames[] = {
     {"ffn_down.weight", TensorRole::feed_forward_down}, {"ffn_gate.bias", TensorRole::feed_forward_gate_bias},
     {"ffn_up.bias", TensorRole::feed_forward_up_bias},  {"ffn_down.bias", TensorRole::feed_forward_down_bias},
 };
+constexpr TensorNames kNames{kModelNames, "blk.", kLayerNames};
 constexpr std::string_view kRopeFrequencies = "rope_freqs.weight";
-
-bool place_of(std::string_view name, SourceTensor& tensor) {
-  for (const Name& known : kModelNames)
-    if (name == known.text) return tensor.role = known.role, true;
-  if (!name.starts_with("blk.")) return false;
-  name.remove_prefix(4);
-  const auto [after, problem] = std::from_chars(name.data(), name.data() + name.size(), tensor.layer);
-  if (problem != std::errc{} || after == name.data() + name.size() || *after != '.' || tensor.layer >= ModelLimits::kLayers) return false;
-  name.remove_prefix(static_cast<std::size_t>(after - name.data()) + 1);
-  for (const Name& known : kLayerNames)
-    if (name == known.text) return tensor.role = known.role, true;
-  return false;
-}
 
 class Metadata {
  public:
@@ -149,11 +132,14 @@ CheckpointSource llama_from_gguf(const GgufHeader& header, std::vector<float> ro
 
   for (const GgufTensor& entry : header.tensors()) {
     if (entry.name == kRopeFrequencies) continue;
-    SourceTensor tensor;
-    if (!place_of(entry.name, tensor)) {
+    const auto place = kNames.find(entry.name);
+    if (!place) {
       source.notes.push_back("tensor " + printable_text(entry.name, 128) + " is not part of a LLaMA-type model and was left out");
       continue;
     }
+    SourceTensor tensor;
+    tensor.role = place->role;
+    tensor.layer = place->layer;
     tensor.name = printable_text(entry.name, 128);
     tensor.offset = entry.offset;
     tensor.type = entry.type;

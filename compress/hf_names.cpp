@@ -1,21 +1,12 @@
 #include "compress/hf_names.h"
 
-#include <charconv>
-
-#include "compress/model_description.h"
-
 namespace leafcutter::compress {
 namespace {
 
-struct Name {
-  std::string_view text;
-  TensorRole role;
-};
-
-constexpr Name kModelNames[] = {
+constexpr TensorName kModelNames[] = {
     {"embed_tokens.weight", TensorRole::embedding}, {"norm.weight", TensorRole::output_norm}, {"lm_head.weight", TensorRole::head}};
 
-constexpr Name kLayerNames[] = {
+constexpr TensorName kLayerNames[] = {
     {"input_layernorm.weight", TensorRole::attention_norm},  {"post_attention_layernorm.weight", TensorRole::feed_forward_norm},
     {"self_attn.q_proj.weight", TensorRole::attention_q},    {"self_attn.k_proj.weight", TensorRole::attention_k},
     {"self_attn.v_proj.weight", TensorRole::attention_v},    {"self_attn.o_proj.weight", TensorRole::attention_out},
@@ -26,21 +17,12 @@ constexpr Name kLayerNames[] = {
     {"mlp.up_proj.bias", TensorRole::feed_forward_up_bias},  {"mlp.down_proj.bias", TensorRole::feed_forward_down_bias},
 };
 
+constexpr TensorNames kNames{kModelNames, "layers.", kLayerNames};
+
 }  // namespace
 
 std::optional<TensorPlace> llama_hf_place(std::string_view name) {
-  if (name.starts_with("model.")) name.remove_prefix(6);
-  for (const Name& known : kModelNames)
-    if (name == known.text) return TensorPlace{known.role, 0};
-  if (!name.starts_with("layers.")) return std::nullopt;
-  name.remove_prefix(7);
-  std::uint32_t layer = 0;
-  const auto [after, problem] = std::from_chars(name.data(), name.data() + name.size(), layer);
-  if (problem != std::errc{} || after == name.data() + name.size() || *after != '.' || layer >= ModelLimits::kLayers) return std::nullopt;
-  name.remove_prefix(static_cast<std::size_t>(after - name.data()) + 1);
-  for (const Name& known : kLayerNames)
-    if (name == known.text) return TensorPlace{known.role, layer};
-  return std::nullopt;
+  return kNames.find(without_prefix(without_prefix(name, kDataParallelPrefix), "model."));
 }
 
 bool is_ignored_hf_buffer(std::string_view name) {

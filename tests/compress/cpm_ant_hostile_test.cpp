@@ -108,6 +108,12 @@ struct Wrong {
   std::vector<std::string> parts;
 };
 
+std::vector<std::string> names_of(const CheckpointSource& source) {
+  std::vector<std::string> names;
+  for (const SourceTensor& tensor : source.tensors) names.push_back(role_name(tensor.role) + std::to_string(tensor.layer));
+  return names;
+}
+
 Folder changed(Folder folder, const std::function<void(Folder&)>& change) {
   change(folder);
   return folder;
@@ -142,6 +148,17 @@ constexpr const char* kQ1 = "encoder.layers.1.self_att.self_attention.project_q.
 TEST_CASE("the folders that the hostile ones are made from are taken") {
   CHECK(open(live_folder()).model.tied_head);
   CHECK(open(hf_folder()).model.tied_head);
+}
+
+TEST_CASE("names that DataParallel put its prefix before are the same names") {
+  for (const auto& [plain, prefix] : {std::pair{live_folder(), "module."}, {hf_folder(), "module."}, {hf_folder(), "module.cpmant."}}) {
+    Folder parallel = plain;
+    parallel.tensors.clear();
+    for (const auto& [name, shape] : plain.tensors) parallel.tensors[prefix + name] = shape;
+    CHECK(names_of(open(parallel)) == names_of(open(plain)));
+    parallel.tensors["encoder.output_layernorm.weight"] = {kDim};  // once with and once without
+    test::expect_error([&] { open(parallel); }, {"encoder.output_layernorm.weight", "a second output_norm"});
+  }
 }
 
 TEST_CASE("configs that cannot be are refused by field") {

@@ -336,6 +336,14 @@ TEST_CASE("a tied model's head is left out, buffers are left out, and both are s
   CHECK(source.notes.size() == 3);
 }
 
+TEST_CASE("names that DataParallel put its prefix before are the same names") {
+  const Folder f;
+  write_torch(f, "pytorch_model.bin", [](TorchBytesTensor& t) { t.name = "module." + t.name; });
+  const CheckpointSource source = f.open();
+  CHECK(source.tensors.size() == small_tensors().size());
+  CHECK(source.notes.size() == 1);  // no tokenizer
+}
+
 TEST_CASE("end and begin ids: the tokenizer's names first, then generation_config, then config") {
   const std::string tokenizer = R"({"added_tokens":[{"id":2,"content":"<s>","special":true},{"id":3,"content":"</s>","special":true}],
     "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}})";
