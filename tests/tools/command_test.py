@@ -312,6 +312,7 @@ class Talk:
         attributes = termios.tcgetattr(terminal)
         attributes[1] &= ~termios.OPOST
         attributes[3] &= ~termios.ECHO
+        attributes[3] |= termios.NOFLSH  # or Ctrl-C would throw away what was shown and not read yet
         termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
         def own_terminal():
