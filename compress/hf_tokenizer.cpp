@@ -6,6 +6,7 @@
 #include "compress/chat_templates.h"
 #include "compress/json_document.h"
 #include "compress/printable_text.h"
+#include "compress/split_pattern.h"
 #include "compress/split_rules.h"
 
 namespace leafcutter::compress {
@@ -104,9 +105,10 @@ class Pipeline {
  private:
   static constexpr const char* kSpaceSign = "\u2581";
 
-  void refuse(const std::string& part, const std::string& what) {
-    if (not_served.empty()) not_served = part + " " + printable_text(what, 40);
+  void refuse(const std::string& what) {
+    if (not_served.empty()) not_served = what;
   }
+  void refuse(const std::string& part, const std::string& what) { refuse(part + " " + printable_text(what, 40)); }
 
   void replacement(const std::string& from, const std::string& to, const char* part) {
     if (from.size() > TokenizerLimits::kReplacementBytes || to.size() > TokenizerLimits::kReplacementBytes ||
@@ -135,6 +137,7 @@ class Pipeline {
     rule.expression = *text;
     rule.matches = with;
     rule.invert = invert;
+    if (const SplitPattern pattern = compile_split(rule); !pattern.code) return refuse("pre-tokenizer with " + pattern.problem);
     data_.splits.push_back(std::move(rule));
   }
 

@@ -4,7 +4,7 @@
 #include <pcre2.h>
 
 #include "base/error.h"
-#include "compress/printable_text.h"
+#include "compress/split_pattern.h"
 
 namespace leafcutter::runtime {
 namespace {
@@ -24,14 +24,13 @@ struct Freed {
     kFree(p);
   }
 };
-using Code = std::unique_ptr<pcre2_code, Freed<pcre2_code_free>>;
 using MatchContext = std::unique_ptr<pcre2_match_context, Freed<pcre2_match_context_free>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data_free>>;
 
 }  // namespace
 
 struct TextSplitter::Expression {
-  Code code;
+  decltype(compress::SplitPattern::code) code;
   MatchContext limits;
   compress::SplitRule::Matches matches;
   bool invert;
@@ -39,21 +38,14 @@ struct TextSplitter::Expression {
 
 TextSplitter::TextSplitter(std::span<const compress::SplitRule> rules, const std::string& file) {
   for (const compress::SplitRule& rule : rules) {
-    const std::string text = rule.kind == compress::SplitRule::Kind::digits ? "\\p{N}" : rule.expression;
-    int problem = 0;
-    PCRE2_SIZE place = 0;
-    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
-                            &problem, &place, nullptr));
-    if (!code)
-      throw Error(ErrorKind::unsupported, file + ", tokenizer",
-                  "its expression " + compress::printable_text(text, 80) + " does not compile at " + std::to_string(place) + ": " +
-                      message_of(problem));
+    compress::SplitPattern pattern = compress::compile_split(rule);
+    if (!pattern.code) throw Error(ErrorKind::unsupported, file + ", tokenizer", "its " + pattern.problem);
     MatchContext limits(pcre2_match_context_create(nullptr));
     if (!limits) throw std::bad_alloc();
     pcre2_set_match_limit(limits.get(), kMatchLimit);
     pcre2_set_depth_limit(limits.get(), kDepthLimit);
     pcre2_set_heap_limit(limits.get(), kHeapKilobytes);
-    expressions_.push_back({std::move(code), std::move(limits), rule.matches, rule.invert});
+    expressions_.push_back({std::move(pattern.code), std::move(limits), rule.matches, rule.invert});
   }
 }
 
