@@ -42,7 +42,7 @@ class StripFiller {
   void operator()(std::size_t tensor, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) const {
     const Target& target = targets_[tensor];
     thread_local Scratch scratch;
-    if (target.vector) return vector(target, scratch, out);
+    if (target.vector) return vector(target, begin, scratch, out);
     const std::uint64_t strip_bytes = kernels::strip_bytes(target.format->layout, target.source->k);
     for (std::uint64_t s = begin; s < end; s++) strip(target, s, scratch, out.subspan((s - begin) * strip_bytes, strip_bytes));
   }
@@ -60,16 +60,16 @@ class StripFiller {
   void read_rows(const SourceTensor& tensor, std::uint64_t first, std::size_t count, std::uint64_t row_bytes,
                  std::vector<std::byte>& bytes) const {
     bytes.resize(count * row_bytes);
+    const auto source_row = [&](std::uint64_t row) { return tensor.rows == 1 ? 0 : tensor.source_row(row); };
     if (tensor.strides) {
       for (std::size_t r = 0; r < count; r++)
-        strided_.read(*source_.files[tensor.file], tensor, tensor.source_row(first + r),
-                      std::span(bytes).subspan(r * row_bytes, row_bytes));
+        strided_.read(*source_.files[tensor.file], tensor, source_row(first + r), std::span(bytes).subspan(r * row_bytes, row_bytes));
       return;
     }
     for (std::size_t r = 0; r < count;) {
-      const std::uint64_t from = tensor.source_row(first + r);
+      const std::uint64_t from = source_row(first + r);
       std::size_t run = 1;
-      while (r + run < count && tensor.source_row(first + r + run) == from + run && (run + 1) * row_bytes <= kReadBytes) run++;
+      while (r + run < count && source_row(first + r + run) == from + run && (run + 1) * row_bytes <= kReadBytes) run++;
       read_exactly(*source_.files[tensor.file], tensor.offset + from * row_bytes, std::span(bytes).subspan(r * row_bytes, run * row_bytes),
                    "tensor " + tensor.name);
       r += run;
@@ -97,24 +97,16 @@ class StripFiller {
     }
   }
 
-  void vector(const Target& target, Scratch& scratch, std::span<std::byte> out) const {
+  void vector(const Target& target, std::uint64_t piece, Scratch& scratch, std::span<std::byte> out) const {
     const SourceTensor& tensor = *target.source;
+    const std::uint64_t at_once = rows_of_plain_piece(tensor.k), begin = piece * at_once;
+    const std::size_t rows = static_cast<std::size_t>(std::min(at_once, tensor.rows - begin));
     const std::uint64_t row_bytes = quant::source_row_bytes(tensor.type, tensor.k);
-    read_rows({.role = tensor.role,
-               .layer = 0,
-               .name = tensor.name,
-               .file = tensor.file,
-               .offset = tensor.offset,
-               .type = tensor.type,
-               .rows = tensor.rows,  // a table that is read as a vector has several
-               .k = tensor.k,
-               .strides = tensor.strides},
-              0, tensor.rows, row_bytes, scratch.bytes);
-    const std::uint64_t values = tensor.rows * tensor.k;
+    read_rows(tensor, begin, rows, row_bytes, scratch.bytes);
+    const std::uint64_t values = rows * tensor.k;
     scratch.rows.resize(values);
     quant::decode_source_row(tensor.type, scratch.bytes, values, scratch.rows.data());
-    check_values(target, 0, tensor.rows, scratch.rows);
-    std::fill(out.begin(), out.end(), std::byte{0});
+    check_values(target, begin, rows, scratch.rows);
     // A bias of rotary rows was permuted with them.
     SourceTensor as_rows = tensor;
     as_rows.rows = values;

@@ -35,19 +35,14 @@ struct Batch {
   std::vector<Slot> slots;
 };
 
-// The vectors' blob in order: tensors are filled whole, one after another, and handed out in any cuts.
+// The vectors' blob in order: tensors are filled one after another, tables some rows at a time, and handed out in any cuts.
 class VectorFeed {
  public:
-  VectorFeed(const LeafIndex& index, std::function<void(std::size_t tensor, std::span<std::byte>)> fill)
-      : index_(index), fill_(std::move(fill)), next_(index.modules.back().first_tensor) {}
+  VectorFeed(const LeafIndex& index, FillStrips fill) : index_(index), fill_(std::move(fill)), next_(index.modules.back().first_tensor) {}
 
   void take(std::span<std::byte> to) {
     while (!to.empty()) {
-      if (ready_.empty()) {
-        tensor_.assign(index_.tensors[next_].bytes, std::byte{0});  // the tail up to the line stays zero
-        fill_(next_++, std::span(tensor_));
-        ready_ = tensor_;
-      }
+      if (ready_.empty()) refill();
       const std::size_t part = std::min(to.size(), ready_.size());
       std::copy_n(ready_.begin(), part, to.begin());
       to = to.subspan(part);
@@ -56,10 +51,22 @@ class VectorFeed {
   }
 
  private:
+  void refill() {
+    const TensorEntry& tensor = index_.tensors[next_];
+    const std::uint64_t rows = rows_of_plain_piece(tensor.k), bytes = rows * tensor.k * sizeof(float), begin = piece_ * bytes;
+    const bool last = (piece_ + 1) * rows >= tensor.rows;
+    bytes_.assign(last ? tensor.bytes - begin : bytes, std::byte{0});  // the tail up to the line stays zero
+    fill_(next_, piece_, piece_ + 1, bytes_);
+    ready_ = bytes_;
+    next_ += last ? 1 : 0;
+    piece_ = last ? 0 : piece_ + 1;
+  }
+
   const LeafIndex& index_;
-  std::function<void(std::size_t, std::span<std::byte>)> fill_;
+  FillStrips fill_;
   std::size_t next_;
-  std::vector<std::byte> tensor_;
+  std::uint64_t piece_ = 0;
+  std::vector<std::byte> bytes_;
   std::span<const std::byte> ready_;
 };
 
@@ -72,7 +79,9 @@ class LeafWriter {
         options_(options),
         fill_(fill),
         team_(team),
-        vectors_(index_, [this](std::size_t tensor, std::span<std::byte> out) { fill_(layout_.plan_of_tensor[tensor], 0, 1, out); }) {}
+        vectors_(index_, [this](std::size_t tensor, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) {
+          fill_(layout_.plan_of_tensor[tensor], begin, end, out);
+        }) {}
 
   // Fills, codes and writes all chunks; gives the offset behind them.
   std::uint64_t write_chunks(const WriteProgress& progress) {

@@ -1,6 +1,7 @@
 // Writing .leaf files, module after module, never holding more than some chunks.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <span>
@@ -26,8 +27,12 @@ struct LeafWriterOptions {
   int zstd_level = 3;                          // 1 to 9: an encoder takes up to 12 MiB for each thread
 };
 
-// Fills strips [strip_begin, strip_end) of tensor `index` of the plan (for plain tensors: all of it in one call). Called from several threads at once, for any strips, each once.
-using FillStrips = std::function<void(std::size_t tensor, std::uint64_t strip_begin, std::uint64_t strip_end, std::span<std::byte> out)>;
+// Rows of a plain tensor (a vector, or a table that is read as one) that are filled together: about 1 MiB.
+constexpr std::uint64_t rows_of_plain_piece(std::uint64_t k) { return std::max<std::uint64_t>(1, (std::uint64_t{256} << 10) / k); }
+
+// Fills strips [begin, end) of tensor `index` of the plan; of a plain one pieces of rows_of_plain_piece rows, one in a call and in order; zeros behind the last row may stay. Called from several threads at
+// once, for any strips, each once.
+using FillStrips = std::function<void(std::size_t tensor, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out)>;
 // After each chunk: bytes of blob done and in all. May throw Error(cancelled) to stop.
 using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 

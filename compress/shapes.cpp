@@ -169,10 +169,10 @@ void random_floats(const quant::Format& format, std::size_t k, float deviation, 
 // CPM-Ant's weights have a variance of 1; each product is divided by the root of its inputs.
 bool divides_by_inputs(const ModelDescription& model) { return model.position == PositionKind::segment_relative_bias; }
 
-void random_vector(const TensorPlan& tensor, Random& random, std::span<std::byte> out) {
-  std::fill(out.begin(), out.end(), std::byte{0});
+void random_vector(const TensorPlan& tensor, std::uint64_t piece, Random& random, std::span<std::byte> out) {
   const bool table = tensor.role == TensorRole::position_bias;  // between -1 and 1; norms are 1
-  for (std::uint64_t i = 0; i < tensor.rows * tensor.k; i++) {
+  const std::uint64_t at_once = rows_of_plain_piece(tensor.k), rows = std::min(at_once, tensor.rows - piece * at_once);
+  for (std::uint64_t i = 0; i < rows * tensor.k; i++) {
     const float value = table ? static_cast<float>(random.bits() >> 40) * 0x1p-23f - 1 : 1;
     std::memcpy(out.data() + i * sizeof value, &value, sizeof value);
   }
@@ -234,8 +234,8 @@ void synthesize_model(const ModelDescription& model, const FormatChoice& formats
     const TensorPlan& tensor = plan[index];
     const std::uint64_t tensor_seed = seed * 0x632be59bd9b4e019ull + index * 0x9e3779b97f4a7c15ull;
     if (is_vector_role(tensor.role)) {
-      Random random(tensor_seed);
-      return random_vector(tensor, random, out);
+      Random random(tensor_seed + begin * 0xd1342543de82ef95ull);
+      return random_vector(tensor, begin, random, out);
     }
     const quant::Format& format = quant::format_of(tensor.format);
     const std::uint64_t strip_bytes = kernels::strip_bytes(format.layout, tensor.k);

@@ -178,6 +178,48 @@ TEST_CASE("each strip is asked for once, each vector once and whole") {
   CHECK(seen.size() == strips);
 }
 
+TEST_CASE("a table that is read as a vector is filled some rows at a time") {
+  Sample sample;
+  sample.model = small_ant();
+  sample.model.segment_bias.segment_types = 64;
+  sample.model.segment_bias.buckets = 1 << 14;
+  sample.model.segment_bias.max_distance = 1 << 14;
+  sample.model.segment_bias.columns = 37;  // no multiple of a line
+  std::vector<TensorPlan> plan = plan_of(sample.model, sample.format);
+  std::vector<std::uint64_t> pieces;
+  const FillStrips fill = [&](std::size_t tensor, std::uint64_t begin, std::uint64_t end, std::span<std::byte> out) {
+    if (plan[tensor].role != TensorRole::position_bias) return;
+    CHECK(end == begin + 1);
+    CHECK(out.size() <= (1u << 20));
+    pieces.push_back(begin);
+    const std::uint64_t first = begin * rows_of_plain_piece(37) * 37,
+                        count = std::min(rows_of_plain_piece(37) * 37, plan[tensor].rows * 37 - first);
+    for (std::uint64_t i = 0; i < count; i++) {
+      const float value = static_cast<float>(first + i);
+      std::memcpy(&out[i * sizeof value], &value, sizeof value);
+    }
+  };
+  MemoryNewFile written;
+  ThreadTeam team(2);
+  write_leaf(written, sample.model, plan, {}, sample.options, fill, team, {});
+  CHECK(pieces == std::vector<std::uint64_t>{0, 1, 2});
+  MemoryFile file(written.bytes);
+  const LeafIndex index = read_leaf_index(file);
+  std::vector<std::byte> blob(index.modules.back().bytes);
+  for (std::size_t c = index.modules.back().first_chunk; c < index.chunks.size(); c++)
+    read_chunk(file, index, c, std::span(blob).subspan(index.chunks[c].module_offset, index.chunks[c].raw_bytes));
+  const TensorEntry& table = *index.find(TensorRole::position_bias);
+  REQUIRE(table.rows == 64 * 64 + (1 << 14));
+  std::uint64_t wrong = 0;
+  for (std::uint64_t i = 0; i < table.rows * 37; i++) {
+    float value = -1;
+    std::memcpy(&value, &blob[table.offset + i * sizeof value], sizeof value);
+    wrong += value == static_cast<float>(i) ? 0 : 1;
+  }
+  CHECK(wrong == 0);
+  for (std::uint64_t i = table.rows * 37 * sizeof(float); i < table.bytes; i++) CHECK(blob[table.offset + i] == std::byte{0});
+}
+
 TEST_CASE("zstd is used where it helps and nowhere in the embedding") {
   Sample sample;
   sample.options.codec = Codec::zstd;

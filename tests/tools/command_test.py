@@ -283,6 +283,40 @@ class Command(unittest.TestCase):
         self.fails(subprocess.CompletedProcess([], process.returncode, b"", stderr), 1, "endless.gguf", "tokenizer.ggml.tokens")
         self.assertLessEqual(usage.ru_maxrss, 64 << 10)
 
+    def test_the_largest_position_bias_is_not_read_whole(self):
+        with open(PROGRAM, "rb") as program:
+            if b"__asan_init" in program.read():
+                self.skipTest("AddressSanitizer keeps what was freed")
+        heads, vocabulary, dim = 2048, 16, 16
+        shapes = {"encoder.output_layernorm.weight": [dim], "prompt_embedding.weight": [1, dim], "segment_embedding.weight": [64, dim], "input_embedding.weight": [vocabulary, dim],
+                  "position_bias.relative_attention_bias": [64 * 64 + (1 << 14), heads], "encoder.layers.0.self_att.layernorm_before_attention.weight": [dim]}
+        for part, shape in (("project_q", [heads, dim]), ("project_k", [heads, dim]), ("project_v", [heads, dim]), ("attention_out", [dim, heads])):
+            shapes[f"encoder.layers.0.self_att.self_attention.{part}.weight"] = shape
+        header, end = {}, 0
+        for name, shape in shapes.items():
+            size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+            end += size
+        source = os.path.join(self.folder, "wide")
+        os.makedirs(source)
+        text = json.dumps(header).encode()
+        with open(os.path.join(source, "model.safetensors"), "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            file.truncate(8 + len(text) + end)  # zeros that need no disk
+        with open(os.path.join(source, "config.json"), "w") as file:
+            json.dump({"vocab_size": vocabulary, "eps": 1e-6, "half": True, "mask_modules": [[False, True]], "dim_model": dim, "dim_ff": 16, "num_layers": 1, "num_heads": heads, "dim_head": 1,
+                       "prompt_types": 1, "prompt_length": 1, "segment_types": 64, "position_bias_num_buckets": 1 << 14, "position_bias_max_distance": 1 << 14}, file)
+        target = os.path.join(self.folder, "wide.leaf")
+        process = subprocess.Popen([PROGRAM, "compress", source, "-o", target], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        stderr = process.stderr.read()
+        process.stderr.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0, stderr)
+        self.assertGreater(os.path.getsize(target), 160 << 20)
+        os.remove(target)
+        self.assertLessEqual(usage.ru_maxrss, 300 << 10)
+
     def test_ctrl_c_ends_a_generation_with_one_line(self):
         process = subprocess.Popen([PROGRAM, "run", self.leaf, "--ids", "5", "-n", "100000", "--ctx-size", "100100", "--ignore-eos", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.readline()
