@@ -66,7 +66,7 @@ def stream(b, options):
         resident = account(facts, "resident weights")
         # The probe reads the end of the file: as many bytes as we stream in a step.
         streamed = whole["step_bytes"] - resident
-        probe = b.probe("stream", options.file, os.path.getsize(options.file) - streamed, "--passes", 4)[-1]
+        probe = b.probe("stream", options.file, os.path.getsize(options.file) - streamed, "--passes", 6)[-1]
         # Bytes of the embedding are in the file but not in a step; the probe touches them from memory.
         ours.append(facts["decode_tok_s"])
         best.append(probe["passes_s"])

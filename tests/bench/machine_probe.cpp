@@ -154,9 +154,12 @@ struct StreamShape {
   std::size_t slot, readers;
 };
 
+// Seconds of a pass in the long run: the mean over all passes but the first, with the reads going on behind the last. Not the median: reads that are in flight together end together, so that a pass ends with
+// much or little of the next one read already, and the passes of a ring that holds a good part of one take turns at being short and long.
 double stream_pass_seconds(File& file, std::size_t resident, const PageBuffer& held, StreamShape shape, std::size_t passes) {
   constexpr std::size_t kSlots = 8;
-  const std::size_t size = file.size() / 4096 * 4096, chunks = (size - resident + shape.slot - 1) / shape.slot, total = chunks * passes;
+  const std::size_t size = file.size() / 4096 * 4096, chunks = (size - resident + shape.slot - 1) / shape.slot,
+                    total = chunks * passes + kSlots;
   const PageBuffer ring(shape.slot * kSlots, "probe");
   std::mutex mutex;
   std::condition_variable changed;
@@ -179,9 +182,9 @@ double stream_pass_seconds(File& file, std::size_t resident, const PageBuffer& h
         changed.notify_all();
       }
     });
-  std::vector<double> seconds;
+  auto start = Clock::now();
   for (std::size_t pass = 0; pass < passes; pass++) {
-    const auto start = Clock::now();
+    if (pass == 1) start = Clock::now();  // the first one began with an empty ring
     touch(held.bytes());
     for (std::size_t chunk = pass * chunks; chunk < (pass + 1) * chunks; chunk++) {
       std::unique_lock lock(mutex);
@@ -192,10 +195,8 @@ double stream_pass_seconds(File& file, std::size_t resident, const PageBuffer& h
       consumed = chunk + 1;
       changed.notify_all();
     }
-    seconds.push_back(seconds_since(start));
   }
-  if (seconds.size() > 1) seconds.erase(seconds.begin());  // the first one begins with an empty ring
-  return median(seconds);
+  return seconds_since(start) / static_cast<double>(std::max<std::size_t>(1, passes - 1));
 }
 
 void stream(const std::string& path, std::size_t resident, std::size_t passes) {
