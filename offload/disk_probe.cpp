@@ -24,14 +24,21 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kRead = std::size_t{4} << 20;
-constexpr std::size_t kDepth = 8;
+constexpr std::size_t kBlock = std::size_t{4} << 20;  // what is written at a time, and the least that can be measured with
+constexpr std::size_t kMostInFlight = std::size_t{32} << 20;
+// What is tried, the one that is taken without a reason for another first; few bytes in flight are better than many.
+constexpr ReadShape kShapes[] = {{std::size_t{1} << 20, 16},
+                                 {std::size_t{1} << 20, 8},
+                                 {std::size_t{512} << 10, 32},
+                                 {std::size_t{2} << 20, 8},
+                                 {std::size_t{4} << 20, 8}};
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Reads `total` bytes from the beginning with `depth` reads in flight; GB/s.
-double read_rate(const std::shared_ptr<File>& file, std::uint64_t total, std::size_t depth, const PageBuffer& buffer,
+// Reads `total` bytes from `begin` on; GB/s.
+double read_rate(const std::shared_ptr<File>& file, std::uint64_t begin, std::uint64_t total, ReadShape shape, const PageBuffer& buffer,
                  std::string& backend) {
+  const std::size_t depth = std::clamp<std::size_t>(buffer.size() / shape.bytes, 1, shape.in_flight);
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<std::size_t> free;
@@ -50,15 +57,15 @@ double read_rate(const std::shared_ptr<File>& file, std::uint64_t total, std::si
   backend = queue->name();
   const auto start = Clock::now();
   std::unique_lock lock(mutex);
-  for (std::uint64_t at = 0; at + kRead <= total && !problem; at += kRead) {
+  for (std::uint64_t at = 0; at + shape.bytes <= total && !problem; at += shape.bytes) {
     changed.wait(lock, [&] { return !free.empty(); });
     const std::size_t slot = free.back();
     free.pop_back();
-    queue->submit({at, buffer.bytes().subspan(slot * kRead, kRead), slot});
+    queue->submit({begin + at, buffer.bytes().subspan(slot * shape.bytes, shape.bytes), slot});
   }
   changed.wait(lock, [&] { return free.size() == depth; });
   if (problem) std::rethrow_exception(problem);
-  const std::uint64_t whole_reads = total / kRead * kRead;
+  const std::uint64_t whole_reads = total / shape.bytes * shape.bytes;
   return static_cast<double>(whole_reads) / seconds_since(start) / 1e9;
 }
 
@@ -75,19 +82,48 @@ double small_read_seconds(File& file, std::uint64_t total, const PageBuffer& buf
   return seconds[kReads / 2];
 }
 
+// Some rounds of short reads, each shape once a round so that a disk's moods meet all of them. Another shape than the first must be clearly faster to be taken.
+ReadShape fastest_shape(const std::shared_ptr<File>& file, std::uint64_t total, double gb_s, const PageBuffer& buffer) {
+  constexpr std::size_t kRounds = 3;
+  constexpr double kRoundSeconds = 0.02, kClearly = 1.1;
+  constexpr std::uint64_t kLeast = std::uint64_t{8} << 20, kMost = std::uint64_t{64} << 20;
+  const auto wanted = static_cast<std::uint64_t>(gb_s * 1e9 * kRoundSeconds);
+  const std::uint64_t bytes = std::min(std::clamp(wanted, kLeast, kMost), total) >> 22 << 22;
+  std::vector<std::vector<double>> rates(std::size(kShapes));
+  std::uint64_t at = 0;
+  std::string backend;
+  for (std::size_t round = 0; round < kRounds; round++)
+    for (std::size_t i = 0; i < std::size(kShapes); i++) {
+      if (at + bytes > total) at = 0;
+      rates[i].push_back(read_rate(file, at, bytes, kShapes[i], buffer, backend));
+      at += bytes;
+    }
+  const auto median = [&](std::size_t i) {
+    std::sort(rates[i].begin(), rates[i].end());
+    return rates[i][kRounds / 2];
+  };
+  std::size_t best = 0;
+  double best_rate = median(0) * kClearly;
+  for (std::size_t i = 1; i < std::size(kShapes); i++)
+    if (const double rate = median(i); rate > best_rate) best = i, best_rate = rate;
+  return kShapes[best];
+}
+
 }  // namespace
 
 DiskProbe probe_file(const std::string& path, std::uint64_t bytes) {
   const auto file = open_for_streaming(path);
   const std::uint64_t total = std::min(bytes, file->size());
-  if (total < kRead) throw Error(ErrorKind::io, path, "is too small to measure the disk with");
+  if (total < kBlock) throw Error(ErrorKind::io, path, "is too small to measure the disk with");
   // In a small container fewer reads at once: a slower probe is better than a killed one.
-  const std::size_t depth = static_cast<std::size_t>(std::clamp<std::uint64_t>(host_memory().available / 4 / kRead, 1, kDepth));
-  const PageBuffer buffer(kRead * depth, "disk probe");
+  const std::uint64_t room = std::clamp<std::uint64_t>(host_memory().available / 4, kBlock, kMostInFlight) / kBlock * kBlock;
+  const PageBuffer buffer(static_cast<std::size_t>(room), "disk probe");
   DiskProbe probe;
   std::string backend;
-  probe.gb_s = read_rate(file, total, depth, buffer, backend);
-  probe.single_gb_s = read_rate(file, std::max<std::uint64_t>(total / 4, kRead), 1, buffer, backend);
+  probe.gb_s = read_rate(file, 0, total, probe.reads, buffer, backend);
+  probe.reads = fastest_shape(file, total, probe.gb_s, buffer);
+  probe.gb_s = read_rate(file, 0, total, probe.reads, buffer, backend);
+  probe.single_gb_s = read_rate(file, 0, std::max<std::uint64_t>(total / 4, kBlock), {probe.reads.bytes, 1}, buffer, backend);
   probe.small_read_s = small_read_seconds(*file, total, buffer);
   probe.direct = file->direct();
   probe.backend = backend.starts_with("io_uring") ? "io_uring" : "threads";
@@ -106,14 +142,14 @@ DiskProbe probe_disk(const std::string& folder, std::uint64_t bytes) {
       ::unlink(path.c_str());
     }
   } const remover{path, fd};
-  const PageBuffer block(kRead, "disk probe");
+  const PageBuffer block(kBlock, "disk probe");
   std::uint64_t state = 1;
   for (std::size_t i = 0; i + 8 <= block.size(); i += 8) {  // nothing that a disk could compress or leave out
     state = state * 6364136223846793005u + 1442695040888963407u;
     std::memcpy(block.data() + i, &state, sizeof state);
   }
-  for (std::uint64_t at = 0; at + kRead <= bytes; at += kRead)
-    if (::pwrite(fd, block.data(), kRead, static_cast<off_t>(at)) != static_cast<ssize_t>(kRead))
+  for (std::uint64_t at = 0; at + kBlock <= bytes; at += kBlock)
+    if (::pwrite(fd, block.data(), kBlock, static_cast<off_t>(at)) != static_cast<ssize_t>(kBlock))
       throw Error(ErrorKind::io, folder, std::string("cannot write a probe there: ") + std::strerror(errno));
   ::fsync(fd);
   ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);

@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <string>
 
+#include "offload/read_shape.h"
+
 namespace leafcutter::offload {
 
 struct DiskProbe {
-  double gb_s = 0;           // several large reads in flight, as the pager reads
-  double single_gb_s = 0;    // one read at a time
+  ReadShape reads;           // what this disk wants: as many bytes in flight as it takes to be fast
+  double gb_s = 0;           // with these, as the pager reads
+  double single_gb_s = 0;    // one of these reads at a time
   double small_read_s = 0;   // one read of 32 KiB somewhere, as rows of an embedding are read
   bool direct = false;       // O_DIRECT is taken by this file system
   const char* backend = "";  // "io_uring" or "threads"

@@ -265,9 +265,10 @@ HostRates measure_host_rates(std::size_t threads, const std::string& file, const
       constexpr std::uint64_t kDiskBytes = std::uint64_t{256} << 20;
       const DiskProbe probe = probe_file(file, kDiskBytes);
       rates.disk_gb_s = probe.gb_s;
+      rates.reads = probe.reads;
       // One read at a time goes through latency and transfer in turn, several at once through transfer alone.
       if (probe.single_gb_s > 0 && probe.single_gb_s < probe.gb_s)
-        rates.read_latency_s = static_cast<double>(kChunk) * (1 / probe.single_gb_s - 1 / probe.gb_s) / 1e9;
+        rates.read_latency_s = static_cast<double>(probe.reads.bytes) * (1 / probe.single_gb_s - 1 / probe.gb_s) / 1e9;
       rates.lookup_s = probe.small_read_s;
     } catch (const Error&) {  // nothing to measure there: the assumption below says so
     }

@@ -45,6 +45,13 @@ std::size_t most_streamed_of_a_module(const LeafIndex& index, const Plan& plan) 
   return most;
 }
 
+PagerOptions usable(PagerOptions options) {
+  options.reads.in_flight = std::max<std::size_t>(1, options.reads.in_flight);
+  options.read_threads = std::max<std::size_t>(1, options.read_threads);
+  options.reads.bytes = std::max<std::size_t>(compress::kPage, options.reads.bytes / compress::kPage * compress::kPage);
+  return options;
+}
+
 // Does the kernel back at least half of `bytes` of this process with huge pages? Some containers refuse them, and direct reads then run at half the rate.
 bool huge_pages_back(std::uint64_t bytes) {
   std::ifstream in("/proc/self/smaps_rollup");
@@ -65,6 +72,8 @@ struct Pager::State {
     std::size_t offset = 0;   // in the ring
     std::size_t staging = 0;  // slot of the staging area where a coded chunk is read to; kNowhere: none
     Stage stage = Stage::reading;
+    std::size_t asked = 0;      // bytes of it that reads were begun for
+    std::size_t in_flight = 0;  // reads of it
     std::exception_ptr failure;
     std::uint64_t asked_ns = 0;  // of the trace
   };
@@ -73,7 +82,7 @@ struct Pager::State {
         MemoryAccount& account, const PagerOptions& the_options)
       : file(std::move(the_file)),
         index(the_index),
-        options(the_options),
+        options(usable(the_options)),
         resident_offset(index.chunks.size(), kNowhere),
         ring(static_cast<std::size_t>(plan.ring_bytes)) {
     std::size_t arena_bytes = 0;
@@ -104,7 +113,7 @@ struct Pager::State {
     regions.resize(kRegionsAhead + most_streamed_of_a_module(index, plan));
     to_check.reserve(regions.size());
     const ReadDone done = [this](std::uint64_t turn, std::exception_ptr failure) { arrived(turn, failure); };
-    const std::size_t depth = std::max<std::size_t>(1, options.reads_in_flight);
+    const std::size_t depth = options.reads.in_flight;
     if (options.backend != ReadBackend::threads && (file->descriptor() >= 0 || options.backend == ReadBackend::io_uring)) {
       try {
         queue = make_uring_read_queue(file, ring_memory.bytes(), depth, done);
@@ -112,7 +121,7 @@ struct Pager::State {
         if (options.backend == ReadBackend::io_uring) throw;
       }
     }
-    if (!queue) queue = make_thread_read_queue(file, std::max<std::size_t>(1, std::min(options.read_threads, depth)), depth, done);
+    if (!queue) queue = make_thread_read_queue(file, std::min(options.read_threads, depth), depth, done);
     // One core hashes faster than disks read; decoding is slower, so that coded chunks have a second one.
     const std::size_t wanted = staging_slot > 0 ? 2 : 1;
     checkers.reserve(wanted);
@@ -138,56 +147,89 @@ struct Pager::State {
   Region& region(std::uint64_t turn) { return regions[turn % regions.size()]; }
   std::uint32_t chunk_of(std::uint64_t turn) const { return streamed[turn % streamed.size()]; }
 
+  // A chunk is read in pieces, in order: disks share their rate out among the reads that are in flight, so that large reads begun together also end together, and late; small ones deliver chunk after
+  // chunk with as many bytes in flight as the disk wants and no more.
   void issue() {
-    while (!stopping && !paused && in_flight < std::max<std::size_t>(1, options.reads_in_flight) && issued - first < regions.size()) {
-      const std::uint32_t c = chunk_of(issued);
-      const ChunkEntry& chunk = index.chunks[c];
-      const bool coded = chunk.codec != Codec::none;
-      if (coded && free_staging.empty()) return;
-      const auto at = ring.take(slot_bytes(chunk));
-      if (!at) return;
-      Region& r = region(issued);
-      r.chunk = c;
-      r.offset = *at;
-      r.staging = kNowhere;
-      r.stage = Stage::reading;
-      r.failure = nullptr;
-      if (options.trace) r.asked_ns = options.trace->now_ns();
-      std::span<std::byte> to = ring_memory.bytes().subspan(*at, stored_pages(chunk));
-      if (coded) {
-        r.staging = free_staging.back();
-        free_staging.pop_back();
-        to = staging.bytes().subspan(r.staging * staging_slot, stored_pages(chunk));
-      }
-      if (in_flight++ == 0) busy_since = Clock::now();
-      stats.read_bytes += to.size();
-      queue->submit({chunk.file_offset, to, issued});
-      issued++;
-      unsettled++;
+    while (!stopping && in_flight < options.reads.in_flight) {
+      if (!asking && !begin_region()) return;
+      ask_piece();
     }
   }
 
+  // Room for the next chunk; false when there is none now.
+  bool begin_region() {
+    if (paused || issued - first >= regions.size()) return false;
+    const std::uint32_t c = chunk_of(issued);
+    const ChunkEntry& chunk = index.chunks[c];
+    const bool coded = chunk.codec != Codec::none;
+    if (coded && free_staging.empty()) return false;
+    const auto at = ring.take(slot_bytes(chunk));
+    if (!at) return false;
+    Region& r = region(issued);
+    r = Region{};
+    r.chunk = c;
+    r.offset = *at;
+    r.staging = kNowhere;
+    if (options.trace) r.asked_ns = options.trace->now_ns();
+    if (coded) {
+      r.staging = free_staging.back();
+      free_staging.pop_back();
+    }
+    issued++;
+    unsettled++;
+    asking = true;
+    return true;
+  }
+
+  // Where a region's chunk is read to.
+  std::span<std::byte> stored_of(const Region& r) const {
+    const std::size_t bytes = stored_pages(index.chunks[r.chunk]);
+    return r.staging == kNowhere ? ring_memory.bytes().subspan(r.offset, bytes) : staging.bytes().subspan(r.staging * staging_slot, bytes);
+  }
+
+  // The next piece of the youngest region.
+  void ask_piece() {
+    const std::uint64_t turn = issued - 1;
+    Region& r = region(turn);
+    const std::span<std::byte> stored = stored_of(r);
+    const std::span<std::byte> piece = stored.subspan(r.asked, std::min(options.reads.bytes, stored.size() - r.asked));
+    const std::uint64_t offset = index.chunks[r.chunk].file_offset + r.asked;
+    r.asked += piece.size();
+    r.in_flight++;
+    asking = r.asked < stored.size();
+    if (in_flight++ == 0) busy_since = Clock::now();
+    stats.read_bytes += piece.size();
+    queue->submit({offset, piece, turn});
+  }
+
   void arrived(std::uint64_t turn, const std::exception_ptr& failure) {
-    const bool failed = failure != nullptr;
+    bool settled = false, whole = false;
     {
       const std::lock_guard lock(mutex);
       if (--in_flight == 0) stats.disk_busy_seconds += seconds_between(busy_since, Clock::now());
       Region& r = region(turn);
-      if (options.trace) options.trace->add(TraceKind::read, r.asked_ns, r.chunk, stored_pages(index.chunks[r.chunk]));
-      if (failed) {
-        r.failure = named(r.chunk, failure);
-        finish(r, Stage::failed);
-      } else {
-        r.stage = Stage::arrived;
-        to_check.push_back(turn);
+      r.in_flight--;
+      if (failure && !r.failure) r.failure = named(r.chunk, failure);
+      if (r.failure && asking_for(turn)) asking = false;  // the rest of it is of no use
+      if (r.in_flight == 0 && !asking_for(turn)) {
+        if (options.trace) options.trace->add(TraceKind::read, r.asked_ns, r.chunk, r.asked);
+        if (r.failure) {
+          settled = true;
+          finish(r, Stage::failed);
+        } else {
+          whole = true;
+          r.stage = Stage::arrived;
+          to_check.push_back(turn);
+        }
       }
       issue();
     }
-    if (failed)
-      changed.notify_one();
-    else
-      arrivals.notify_one();
+    if (settled) changed.notify_one();
+    if (whole) arrivals.notify_one();
   }
+
+  // Are there pieces of this region that no read was begun for?
+  bool asking_for(std::uint64_t turn) const { return asking && turn + 1 == issued; }
 
   // A read's error says where in the file; people want to know which chunk of what.
   std::exception_ptr named(std::uint32_t chunk, const std::exception_ptr& failure) const {
@@ -218,9 +260,7 @@ struct Pager::State {
       r.stage = Stage::checking;
       const ChunkEntry& chunk = index.chunks[r.chunk];
       const std::span<std::byte> raw = ring_memory.bytes().subspan(r.offset, chunk.raw_bytes);
-      const std::span<const std::byte> stored =
-          r.staging == kNowhere ? std::span<const std::byte>(ring_memory.bytes().subspan(r.offset, stored_pages(chunk)))
-                                : std::span<const std::byte>(staging.bytes().subspan(r.staging * staging_slot, stored_pages(chunk)));
+      const std::span<const std::byte> stored = stored_of(r);
       lock.unlock();
       const auto start = Clock::now();
       std::exception_ptr failure;
@@ -286,8 +326,9 @@ struct Pager::State {
   std::vector<std::size_t> free_staging;
   std::uint64_t first = 0, acquired = 0, issued = 0;  // turns
   std::size_t in_flight = 0;
-  std::size_t unsettled = 0;  // regions that are neither ready nor failed nor released
-  bool stopping = false, paused = true, loaded = false;
+  std::size_t unsettled = 0;                             // regions that are neither ready nor failed nor released
+  bool asking = false;                                   // the youngest region has pieces that no read was begun for
+  bool stopping = false, paused = true, loaded = false;  // paused: no region is begun
   Clock::time_point busy_since;
   PagerStats stats;
 

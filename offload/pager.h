@@ -1,6 +1,6 @@
 // Carries a plan out: chunks are resident from the start or streamed from disk through a ring, read ahead in the order of use, cyclic across steps, checked before anyone sees them.
 //
-// The order of use is fixed: the chunks of `order` one after another, again and again. Streamed chunks are read ahead as far as the ring has room, with several direct reads in flight; hash and
+// The order of use is fixed: the chunks of `order` one after another, again and again. Streamed chunks are read ahead as far as the ring has room, in pieces, several direct reads in flight; hash and
 // codec run in the shadow of the reads on the pager's own thread(s). acquire and release are called from one thread.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "compress/leaf_index.h"
 #include "offload/memory_account.h"
 #include "offload/planner.h"
+#include "offload/read_shape.h"
 
 namespace leafcutter::offload {
 
@@ -25,7 +26,7 @@ enum class ReadBackend { automatic, io_uring, threads };  // automatic: io_uring
 
 struct PagerOptions {
   ReadBackend backend = ReadBackend::automatic;
-  std::size_t reads_in_flight = 8;
+  ReadShape reads{};             // chunks are read in pieces
   std::size_t read_threads = 4;  // of the threads backend
   Trace* trace = nullptr;        // where reads, checks and waits are noted; must outlive the pager
 };

@@ -18,7 +18,7 @@ using compress::ModuleKind;
 constexpr std::uint64_t kMargin = std::uint64_t{5} << 20;
 // Page tables of arenas that get no huge pages: 8 bytes for 4096, and a quarter more.
 constexpr std::uint64_t kBytesPerTableByte = 400;
-// Nine chunks of 4 MiB: two held, one being checked, the others in flight. More gained nothing on any disk measured (docs/architecture.md).
+// Nine chunks of 4 MiB: two held, one being checked, 16 MiB of reads in flight, the rest waiting to be used. More gained nothing on any disk measured (docs/benchmarks.md).
 constexpr std::uint64_t kRingWish = std::uint64_t{36} << 20;
 constexpr std::uint64_t kRingShare = 4;  // the ring gets at most a quarter of what weights may have
 constexpr int kRingRounds = 4;           // of fitting ring and residents to each other

@@ -81,6 +81,8 @@ Work work_of(const LeafIndex& index, const Plan& plan, const StepProgram& progra
     const ModuleTime time = module_time(index, step, rates);
     work.memory += time.memory;
     work.compute += time.compute;
+    const bool in_blocks = program.block_rows > 0 && step.rows > program.block_rows;
+    const double at_first = in_blocks ? static_cast<double>(program.block_rows) / static_cast<double>(step.rows) : 1;
     for (std::uint32_t c = module.first_chunk; c < module.first_chunk + module.chunk_count; c++) {
       const ChunkEntry& chunk = index.chunks[c];
       SimulatedChunk visit;
@@ -91,9 +93,12 @@ Work work_of(const LeafIndex& index, const Plan& plan, const StepProgram& progra
       if (chunk.codec != compress::Codec::none)
         visit.check_seconds += static_cast<double>(chunk.raw_bytes) / (rates.decode_gb_s * 1e9) +
                                static_cast<double>(chunk.stored_bytes) / (rates.check_gb_s * 1e9);
-      visit.compute_seconds = time.seconds() * static_cast<double>(chunk.raw_bytes) / static_cast<double>(module.bytes);
+      visit.compute_seconds = at_first * time.seconds() * static_cast<double>(chunk.raw_bytes) / static_cast<double>(module.bytes);
+      if (at_first < 1) visit.held = module.first_chunk + module.chunk_count - 1 - c;
       work.visits.push_back(visit);
     }
+    // The first block goes through the chunks as they arrive, the others when all are there.
+    if (module.chunk_count > 0) work.visits.back().compute_seconds += (1 - at_first) * time.seconds();
   }
   return work;
 }
@@ -138,11 +143,11 @@ std::vector<ProductRates> products_of(const LeafIndex& index) {
 }
 
 Prediction predict(const LeafIndex& index, const Plan& plan, const StepProgram& decode, const StepProgram& prefill,
-                   std::uint64_t prompt_rows, const HostRates& rates, std::size_t reads_in_flight) {
+                   std::uint64_t prompt_rows, const HostRates& rates, const ReadShape& reads) {
   SimulationRates simulation;
   simulation.disk_bytes_per_s = rates.disk_gb_s * 1e9;
   simulation.read_latency_s = rates.read_latency_s;
-  simulation.reads_in_flight = reads_in_flight;
+  simulation.reads = reads;
   simulation.checkers = any_coded(index, plan) ? 2 : 1;
   simulation.compute_beside_check = rates.compute_beside_check;
   simulation.check_beside_compute = rates.check_beside_compute;

@@ -24,7 +24,8 @@ struct HostRates {
   double memory_gb_s = 0;  // sequential reads by all threads
   double disk_gb_s = 0;    // direct reads, several in flight
   bool disk_assumed = false;
-  double read_latency_s = 0;  // of one read of a chunk that finds the disk idle
+  double read_latency_s = 0;  // of one read of `reads.bytes` that finds the disk idle
+  ReadShape reads;            // what this disk wants
   double lookup_s = 0;        // reading a row of an embedding, transfer included
   std::vector<ProductRates> products;
   double attention_gop_s = 0;  // attention of many rows, all threads
@@ -64,8 +65,8 @@ struct Prediction {
   double first_token_s = 0;  // loading and prefill
 };
 
-// decode and prefill: the step programs of one row and of a block of the prompt's rows; reads_in_flight as the pager will have.
+// decode and prefill: the step programs of one row and of a block of the prompt's rows; reads as the pager will do them.
 Prediction predict(const compress::LeafIndex& index, const Plan& plan, const StepProgram& decode, const StepProgram& prefill,
-                   std::uint64_t prompt_rows, const HostRates& rates, std::size_t reads_in_flight);
+                   std::uint64_t prompt_rows, const HostRates& rates, const ReadShape& reads);
 
 }  // namespace leafcutter::offload

@@ -22,6 +22,8 @@ struct BufferNeed {
 
 struct StepProgram {
   std::uint64_t rows = 0;
+  std::uint64_t block_rows =
+      0;  // that go through a module at a time, all of a module's chunks held until the last block is through; 0: all rows at once
   std::vector<StepModule> modules;  // in order of execution; the head only when logits are wanted
   std::vector<BufferNeed> buffers;  // workspace of the step, by name
 };

@@ -34,6 +34,7 @@ class Simulation {
   struct Read {
     std::size_t turn;
     double arrival;
+    bool last;  // of its chunk
   };
   struct Check {
     std::size_t turn;
@@ -48,16 +49,22 @@ class Simulation {
   const SimulatedChunk& chunk_of(std::size_t turn) const { return step_[streamed_[turn % streamed_.size()]]; }
   Region& region(std::size_t turn) { return regions_[turn - first_]; }
 
+  // In pieces, as the pager does.
   void issue() {
     if (streamed_.empty()) return;
-    while (reads_.size() < rates_.reads_in_flight) {
-      const SimulatedChunk& chunk = chunk_of(issued_);
-      const auto at = ring_.take(static_cast<std::size_t>(chunk.slot_bytes));
-      if (!at) return;
-      regions_.push_back({*at});
-      last_arrival_ =
-          std::max(last_arrival_, now_ + rates_.read_latency_s) + static_cast<double>(chunk.read_bytes) / rates_.disk_bytes_per_s;
-      reads_.push_back({issued_++, last_arrival_});
+    while (reads_.size() < rates_.reads.in_flight) {
+      if (to_ask_ == 0) {
+        const SimulatedChunk& chunk = chunk_of(issued_);
+        const auto at = ring_.take(static_cast<std::size_t>(chunk.slot_bytes));
+        if (!at) return;
+        regions_.push_back({*at});
+        issued_++;
+        to_ask_ = std::max<std::uint64_t>(1, chunk.read_bytes);
+      }
+      const std::uint64_t piece = std::min<std::uint64_t>(to_ask_, rates_.reads.bytes);
+      to_ask_ -= piece;
+      last_arrival_ = std::max(last_arrival_, now_ + rates_.read_latency_s) + static_cast<double>(piece) / rates_.disk_bytes_per_s;
+      reads_.push_back({issued_ - 1, last_arrival_, to_ask_ == 0});
     }
   }
 
@@ -122,10 +129,12 @@ class Simulation {
     for (Check& check : checks_) check.left -= span * check_speed;
     bool moved = false;
     if (!reads_.empty() && reads_.front().arrival <= now_) {
-      arrived_.push_back(reads_.front().turn);
+      if (reads_.front().last) {
+        arrived_.push_back(reads_.front().turn);
+        moved = true;
+      }
       reads_.pop_front();
       issue();
-      moved = true;
     }
     // What is left is compared with a thousandth of a nanosecond: sums of fractions do not come out at zero.
     for (std::size_t i = 0; i < checks_.size();) {
@@ -158,6 +167,7 @@ class Simulation {
   std::vector<Check> checks_;
   std::deque<Held> held_;
   std::size_t first_ = 0, issued_ = 0, acquired_ = 0;  // turns
+  std::uint64_t to_ask_ = 0;                           // bytes of the youngest region that no read was begun for
   std::size_t visit_ = 0, visits_done_ = 0, steps_done_ = 0;
   bool computing_ = false;
   double compute_left_ = 0, now_ = 0, last_arrival_ = 0;

@@ -1,12 +1,14 @@
 // Plays the pager's schedule on paper: reads ahead through the ring in the order of use, checks behind them, compute behind the checks. What `plan` predicts with.
 //
-// A fluid model of three resources. The disk serves reads in order at one rate, several requested at once hide its latency. A check works on one thread, compute on all of them; while both work they
+// A fluid model of three resources. The disk serves reads, pieces of chunks, in order at one rate, several requested at once hide its latency. A check works on one thread, compute on all of them; while both work they
 // share the cores, and each goes at a measured fraction of its own speed. The ring is the pager's own ByteRing, so that what fits ahead here fits ahead there.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+
+#include "offload/read_shape.h"
 
 namespace leafcutter::offload {
 
@@ -23,7 +25,7 @@ struct SimulatedChunk {
 struct SimulationRates {
   double disk_bytes_per_s = 1e9;
   double read_latency_s = 0;  // of a read that finds the disk idle
-  std::size_t reads_in_flight = 8;
+  ReadShape reads;
   std::size_t checkers = 1;
   double compute_beside_check = 1;  // speed of compute while a check runs, of its own
   double check_beside_compute = 1;  // and the other way round

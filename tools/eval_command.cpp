@@ -60,7 +60,7 @@ RunCommand add_eval(CLI::App& app) {
       tokens = tokenizer->encode(content_of(flags->text_file));
     }
     const std::uint64_t window = flags->load.ctx_size;
-    runtime::LoadOptions options = flags->load.options();
+    runtime::LoadOptions options = flags->load.options(path);
     const std::uint64_t slots = prompt_slots_of(path);
     options.needed_positions = options.ctx_size = slots + window;  // the window is of tokens
     options.prompt_positions = slots + window / 2;

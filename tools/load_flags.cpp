@@ -1,6 +1,7 @@
 #include "tools/load_flags.h"
 
 #include "base/error.h"
+#include "tools/rates_cache.h"
 
 namespace leafcutter::tools {
 
@@ -45,7 +46,9 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
          },
          "disk=RATE: read no faster than this, bytes a second; plan takes it for the disk's rate")
       ->type_name("disk=RATE");
-  app.add_option("--io-depth", flags.io_depth, "reads in flight (default: chosen)")->check(CLI::Range(1, 64));
+  app.add_option("--io-depth", flags.io_depth, "reads in flight (default: what the disk wants, where `plan` or `profile` measured it; 16)")
+      ->check(CLI::Range(std::size_t{1}, offload::kMostReadsInFlight));
+  add_size_flag(app, "--io-size", flags.io_size, "bytes of one read (default: what the disk wants; 1MiB)");
 }
 
 void LoadFlags::apply_link(offload::HostRates& rates) const {
@@ -57,7 +60,7 @@ void LoadFlags::apply_link(offload::HostRates& rates) const {
   rates.disk_assumed = false;
 }
 
-runtime::LoadOptions LoadFlags::options() const {
+runtime::LoadOptions LoadFlags::options(const std::string& file) const {
   if (device != "auto" && device != "cpu")
     throw Error(ErrorKind::unsupported, "--device " + device, "this build computes on the CPU only", "use --device cpu");
   runtime::LoadOptions options;
@@ -67,7 +70,14 @@ runtime::LoadOptions LoadFlags::options() const {
   options.kv_type = kv_type;
   if (io == "io_uring") options.pager.backend = offload::ReadBackend::io_uring;
   if (io == "threads") options.pager.backend = offload::ReadBackend::threads;
-  if (io_depth > 0) options.pager.reads_in_flight = io_depth;
+  if (!file.empty()) options.pager.reads = known_reads(file).value_or(offload::ReadShape{});
+  if (io_depth > 0) options.pager.reads.in_flight = io_depth;
+  if (io_size) {
+    if (io_size->kind != SizeText::Kind::bytes || io_size->bytes % offload::kLeastRead != 0 || io_size->bytes < offload::kLeastRead ||
+        io_size->bytes > offload::kMostRead)
+      throw Error(ErrorKind::usage, "--io-size", "expected a multiple of 4096 up to 4MiB", "write --io-size 1MiB");
+    options.pager.reads.bytes = static_cast<std::size_t>(io_size->bytes);
+  }
   options.disk_bytes_per_s = disk_rate;
   return options;
 }

@@ -35,17 +35,19 @@ struct Planning {
 
 // A budget given in bytes may be that of another machine: then this one's memory is not asked.
 Planning planning_of(const PlanFlags& flags) {
-  Planning planning{flags.load.options(), offload::host_memory(), offload::charged_bytes()};
+  Planning planning{flags.load.options(""), offload::host_memory(), offload::charged_bytes()};
   if (planning.options.threads == 0) planning.options.threads = all_cores();
   if (planning.options.memory && planning.options.memory->kind == SizeText::Kind::bytes)
     planning.host.available = std::max(planning.host.available, planning.options.memory->bytes);
   return planning;
 }
 
-offload::HostRates rates_of(const PlanFlags& flags, const PlannedIndex& model, const Planning& planning) {
+// What reads will be like is known afterwards, too.
+offload::HostRates rates_of(const PlanFlags& flags, const PlannedIndex& model, Planning& planning) {
   RatesRequest request{planning.options.threads, model.disk_file, offload::products_of(model.index), flags.measure};
   offload::HostRates rates = host_rates(request).rates;
   flags.load.apply_link(rates);
+  planning.options.pager.reads = flags.load.options(model.disk_file).pager.reads;  // as `run` will find it
   return rates;
 }
 
@@ -105,6 +107,8 @@ ordered_json rates_json(const offload::HostRates& rates) {
           {"disk_gb_s", rates.disk_gb_s},
           {"disk_assumed", rates.disk_assumed},
           {"read_latency_s", rates.read_latency_s},
+          {"read_bytes", rates.reads.bytes},
+          {"reads_in_flight", rates.reads.in_flight},
           {"lookup_s", rates.lookup_s},
           {"disturbed", rates.disturbed},
           {"check_gb_s", rates.check_gb_s},
@@ -118,7 +122,7 @@ ordered_json rates_json(const offload::HostRates& rates) {
 
 void plan_once(const PlanFlags& flags, const CommonFlags& common) {
   const PlannedIndex model = index_to_plan(flags.model, flags.format);
-  const Planning planning = planning_of(flags);
+  Planning planning = planning_of(flags);
   // Refused before anything is measured, where it must be.
   runtime::LoadOptions first = planning.options;
   first.needed_positions = flags.wish.prompt_tokens;

@@ -10,12 +10,13 @@
 
 namespace leafcutter::tools {
 
-offload::Prediction predict_plan(const compress::LeafIndex& index, const offload::Plan& plan, std::uint64_t rows_per_pass,
-                                 kernels::KvType kv_type, const Wish& wish, const offload::HostRates& rates, std::size_t reads_in_flight) {
-  const std::uint64_t block = std::min(rows_per_pass, wish.prompt_tokens);
+offload::Prediction predict_plan(const compress::LeafIndex& index, const offload::Plan& plan, const Rows& rows, kernels::KvType kv_type,
+                                 const Wish& wish, const offload::HostRates& rates, const offload::ReadShape& reads) {
+  const std::uint64_t block = std::min(rows.per_pass, wish.prompt_tokens);
   const offload::StepProgram decode = runtime::step_program(index, wish.batch, wish.prompt_tokens, wish.batch, kv_type);
-  const offload::StepProgram prefill = runtime::step_program(index, block, wish.prompt_tokens, 1, kv_type);
-  return offload::predict(index, plan, decode, prefill, wish.prompt_tokens * wish.batch, rates, reads_in_flight);
+  offload::StepProgram prefill = runtime::step_program(index, block, wish.prompt_tokens, 1, kv_type);
+  prefill.block_rows = rows.per_step;
+  return offload::predict(index, plan, decode, prefill, wish.prompt_tokens * wish.batch, rates, reads);
 }
 
 Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish, const offload::HostMemory& host,
@@ -27,7 +28,7 @@ Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options
   result.batch = wish.batch;
   result.planned = runtime::plan_model(index, options, host, already_charged, nullptr);
   const runtime::PlannedModel& p = result.planned;
-  result.prediction = predict_plan(index, p.plan, p.rows_per_pass, p.kv_type, wish, rates, options.pager.reads_in_flight);
+  result.prediction = predict_plan(index, p.plan, {p.rows_per_step, p.rows_per_pass}, p.kv_type, wish, rates, options.pager.reads);
   return result;
 }
 

@@ -28,9 +28,14 @@ struct Estimate {
 Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish, const offload::HostMemory& host,
                   std::uint64_t already_charged, const offload::HostRates& rates);
 
+// How many rows go through a module at a time, and how many through all modules in one pass over the weights.
+struct Rows {
+  std::uint64_t per_step = 1, per_pass = 1;
+};
+
 // The same for a plan that exists.
-offload::Prediction predict_plan(const compress::LeafIndex& index, const offload::Plan& plan, std::uint64_t rows_per_pass,
-                                 kernels::KvType kv_type, const Wish& wish, const offload::HostRates& rates, std::size_t reads_in_flight);
+offload::Prediction predict_plan(const compress::LeafIndex& index, const offload::Plan& plan, const Rows& rows, kernels::KvType kv_type,
+                                 const Wish& wish, const offload::HostRates& rates, const offload::ReadShape& reads);
 
 // One thing to change, and what it brings; the best first. Only what brings at least 5 percent.
 struct Advice {

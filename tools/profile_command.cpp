@@ -56,7 +56,7 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
   const std::stop_token stop = stop_on_signal();
   Notes notes(common.quiet);
   const std::string path = resolve_model(flags.model, notes, stop);
-  runtime::LoadOptions options = flags.load.options();
+  runtime::LoadOptions options = flags.load.options(path);
   if (options.threads == 0) options.threads = all_cores();
   options.needed_positions = flags.prompt_tokens + flags.tokens;
 
@@ -84,8 +84,8 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
       stop);
   recording.finish();
 
-  const offload::Prediction prediction = predict_plan(model->index(), model->plan(), model->rows_per_pass(), model->kv_type(),
-                                                      {flags.prompt_tokens, 1}, rates, options.pager.reads_in_flight);
+  const offload::Prediction prediction = predict_plan(model->index(), model->plan(), {model->rows_per_step(), model->rows_per_pass()},
+                                                      model->kv_type(), {flags.prompt_tokens, 1}, rates, options.pager.reads);
   ordered_json report = {{"model", path},
                          {"prompt_tokens", flags.prompt_tokens},
                          {"tokens", result.ids.size()},

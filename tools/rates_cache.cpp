@@ -20,7 +20,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 2;  // of what is measured, and how
+constexpr int kVersion = 3;  // of what is measured, and how
 constexpr std::uintmax_t kMostBytes = 1 << 20;
 
 std::string processor() {
@@ -99,6 +99,16 @@ bool take_machine(const json& kept, const std::vector<offload::ProductRates>& pr
   return true;
 }
 
+// Of a cache that anything may have been written into.
+std::optional<offload::ReadShape> shape_of(const json& kept) {
+  if (!kept.is_object()) return std::nullopt;
+  const double bytes = positive(kept, "read_bytes"), in_flight = positive(kept, "reads_in_flight");
+  if (bytes < offload::kLeastRead || bytes > offload::kMostRead || in_flight < 1 || in_flight > offload::kMostReadsInFlight)
+    return std::nullopt;
+  return offload::ReadShape{static_cast<std::size_t>(bytes) / offload::kLeastRead * offload::kLeastRead,
+                            static_cast<std::size_t>(in_flight)};
+}
+
 json machine_json(const offload::HostRates& rates, json kept) {
   if (!kept.is_object()) kept = json::object();
   for (const Field& field : kMachineFields) kept[field.name] = rates.*field.value;
@@ -120,7 +130,9 @@ CachedRates host_rates(const RatesRequest& request) {
     result.rates.disk_gb_s = kept.is_object() ? positive(kept, "disk_gb_s") : 0;
     result.rates.read_latency_s = kept.is_object() ? positive(kept, "read_latency_s") : 0;
     result.rates.lookup_s = kept.is_object() ? positive(kept, "lookup_s") : 0;
-    known = known && result.rates.disk_gb_s > 0;
+    const std::optional<offload::ReadShape> reads = shape_of(kept);
+    result.rates.reads = reads.value_or(offload::ReadShape{});
+    known = known && result.rates.disk_gb_s > 0 && reads;
   }
   if (known) {
     if (disk.empty()) offload::assume_disk(result.rates);
@@ -132,10 +144,18 @@ CachedRates host_rates(const RatesRequest& request) {
   if (request.measure) all = read_cache();
   all[machine] = machine_json(result.rates, all.value(machine, json()));
   if (!disk.empty() && !result.rates.disk_assumed)
-    all[disk] = {
-        {"disk_gb_s", result.rates.disk_gb_s}, {"read_latency_s", result.rates.read_latency_s}, {"lookup_s", result.rates.lookup_s}};
+    all[disk] = {{"disk_gb_s", result.rates.disk_gb_s},
+                 {"read_latency_s", result.rates.read_latency_s},
+                 {"lookup_s", result.rates.lookup_s},
+                 {"read_bytes", result.rates.reads.bytes},
+                 {"reads_in_flight", result.rates.reads.in_flight}};
   write_cache(all);
   return result;
+}
+
+std::optional<offload::ReadShape> known_reads(const std::string& file) {
+  const std::string disk = disk_key(file);
+  return disk.empty() ? std::nullopt : shape_of(read_cache().value(disk, json()));
 }
 
 }  // namespace leafcutter::tools

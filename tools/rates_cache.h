@@ -1,6 +1,7 @@
 // The rates of this machine that predictions start from: measured once, kept in the cache folder.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,5 +24,8 @@ struct CachedRates {
 // The cache is per processor, number of threads, instruction set and disk; one that cannot be read or written is as if there were none. What was measured while others used
 // the processors is not kept.
 CachedRates host_rates(const RatesRequest& request);
+
+// How the disk under this file wants to be read, if that was measured before. Measures nothing.
+std::optional<offload::ReadShape> known_reads(const std::string& file);
 
 }  // namespace leafcutter::tools

@@ -70,7 +70,7 @@ RunCommand add_score(CLI::App& app) {
     Notes notes(common.quiet);
     const std::string path = resolve_model(flags->model, notes, stop);
     const Question question = question_of(*flags, path);
-    runtime::LoadOptions options = flags->load.options();
+    runtime::LoadOptions options = flags->load.options(path);
     runtime::plan_for_score(options, question.options, prompt_slots_of(path) + question.prompt.size());
     options.stop = stop;
     const auto model = runtime::Model::load(path, options);

@@ -164,7 +164,7 @@ void run(const std::string& path, const Options& options) {
 int usage() {
   std::fputs(
       "usage: stream_bench make FILE.leaf BYTES [--chunk BYTES] | run FILE.leaf [--resident SHARE | --memory SIZE] [--ring MIB] "
-      "[--in-flight N]\n"
+      "[--in-flight N] [--piece SIZE]\n"
       "       [--backend automatic|io_uring|threads] [--passes N] [--buffered]\n",
       stderr);
   return 2;
@@ -194,7 +194,9 @@ int main(int argc, char** argv) try {
     } else if (word == "--ring") {
       options.ring = std::stoull(words[i]) << 20;
     } else if (word == "--in-flight") {
-      options.pager.reads_in_flight = std::stoull(words[i]);
+      options.pager.reads.in_flight = std::stoull(words[i]);
+    } else if (word == "--piece") {
+      options.pager.reads.bytes = parse_size(words[i], word).bytes;
     } else if (word == "--passes") {
       options.passes = std::max<std::size_t>(1, std::stoull(words[i]));
     } else if (word == "--backend") {

@@ -28,7 +28,7 @@ using offload::test::StreamedModel;
 
 namespace {
 
-constexpr PagerOptions kOneByOne = {.backend = ReadBackend::threads, .reads_in_flight = 1, .read_threads = 1};
+constexpr PagerOptions kOneByOne = {.backend = ReadBackend::threads, .reads = {.bytes = 65536, .in_flight = 1}, .read_threads = 1};
 
 struct Failure {
   std::uint32_t chunk;
@@ -74,6 +74,33 @@ TEST_CASE("a read that fails once surfaces at the acquire of that very chunk, an
     pager.reset();
     for (int i = 0; i < 3; i++) CHECK_FALSE(walk(pager, model).has_value());
   }
+}
+
+TEST_CASE("a chunk is read in pieces, and one piece that fails is the chunk's failure") {
+  const StreamedModel model = make_model({.chunks = 8, .most_bytes = 5 * 4096});
+  const Plan plan = plan_for(model, 0);
+  std::vector<std::uint32_t> chunk_of_read;
+  for (const std::uint32_t c : model.order)
+    for (std::uint32_t at = 0; at < model.index.chunks[c].stored_bytes; at += 4096) chunk_of_read.push_back(c);
+  REQUIRE(chunk_of_read.size() > model.order.size());
+  for (std::size_t call = 0; call < 2 * chunk_of_read.size(); call++)
+    for (const std::size_t in_flight : {1, 2, 3}) {
+      CAPTURE(call);
+      CAPTURE(in_flight);
+      MemoryFile inner(model.file);
+      const auto file = std::make_shared<FaultFile>(inner, ReadFaults{.error_at = call});
+      MemoryAccount account;
+      // One thread: reads come in the order in which they were asked for, however many are asked for at once.
+      Pager pager(file, model.index, plan, model.order, account,
+                  {.backend = ReadBackend::threads, .reads = {.bytes = 4096, .in_flight = in_flight}, .read_threads = 1});
+      pager.load_residents();
+      std::optional<Failure> failure;
+      while (!(failure = walk(pager, model))) {}
+      CHECK(failure->chunk == chunk_of_read[call % chunk_of_read.size()]);
+      CHECK(names_chunk(failure->message, failure->chunk));
+      pager.reset();
+      for (int i = 0; i < 2; i++) CHECK_FALSE(walk(pager, model).has_value());
+    }
 }
 
 TEST_CASE("with several reads in flight the error is that of the chunk asked for") {

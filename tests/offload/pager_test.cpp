@@ -178,7 +178,9 @@ TEST_CASE("every blob arrives whole through any ring, held and given back in any
     const auto file = std::make_shared<WatchedFile>(model.file, random() % 2 == 0 ? 300 : 0, seed);
     MemoryAccount account;
     Pager pager(file, model.index, plan, model.order, account,
-                {.backend = ReadBackend::threads, .reads_in_flight = 1 + random() % 8, .read_threads = 1 + random() % 4});
+                {.backend = ReadBackend::threads,
+                 .reads = {.bytes = std::size_t{4096} << random() % 5, .in_flight = 1 + random() % 8},
+                 .read_threads = 1 + random() % 4});
     pager.load_residents();
     Walker walker(model, plan, pager, usable_holds(plan, holds), seed, file.get());
     for (int i = 0; i < 6; i++) random() % 3 == 0 ? walker.cancelled_step() : walker.step();
@@ -201,7 +203,8 @@ TEST_CASE("io_uring gives the same bytes from a real file, direct or buffered") 
     const Plan plan = plan_for(model, 0.3, seed, seed % 3 * 65536);
     MemoryAccount account;
     const auto file = seed % 4 == 0 ? open_file(path) : open_for_streaming(path);
-    Pager pager(file, model.index, plan, model.order, account, {.backend = ReadBackend::io_uring, .reads_in_flight = 1 + seed % 8});
+    Pager pager(file, model.index, plan, model.order, account,
+                {.backend = ReadBackend::io_uring, .reads = {.bytes = std::size_t{4096} << seed % 6, .in_flight = 1 + seed % 8}});
     pager.load_residents();
     CHECK(std::string(pager.stats().backend).starts_with("io_uring"));
     CHECK(pager.stats().direct == file->direct());
@@ -310,7 +313,8 @@ TEST_CASE("statistics count what was read, delivered and waited for") {
   const Plan plan = plan_for(model, 0.4);
   const auto file = std::make_shared<WatchedFile>(model.file, 2000);
   MemoryAccount account;
-  Pager pager(file, model.index, plan, model.order, account, {.backend = ReadBackend::threads, .reads_in_flight = 1, .read_threads = 1});
+  Pager pager(file, model.index, plan, model.order, account,
+              {.backend = ReadBackend::threads, .reads = {.bytes = 65536, .in_flight = 1}, .read_threads = 1});
   pager.load_residents();
   for (int step = 0; step < 3; step++)
     for (const std::uint32_t c : model.order) {
@@ -336,7 +340,8 @@ TEST_CASE("a thread that waits for the disk uses no processor") {
   const Plan plan = plan_for(model, 0);
   const auto file = std::make_shared<WatchedFile>(model.file, 100000);
   MemoryAccount account;
-  Pager pager(file, model.index, plan, model.order, account, {.backend = ReadBackend::threads, .reads_in_flight = 1, .read_threads = 1});
+  Pager pager(file, model.index, plan, model.order, account,
+              {.backend = ReadBackend::threads, .reads = {.bytes = 65536, .in_flight = 1}, .read_threads = 1});
   pager.load_residents();
   const std::clock_t begin = std::clock();
   const auto start = std::chrono::steady_clock::now();

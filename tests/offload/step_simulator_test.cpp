@@ -67,10 +67,10 @@ TEST_CASE("reading goes on across the end of a step") {
 TEST_CASE("one read at a time pays its latency each time, several hide it") {
   const std::vector<SimulatedChunk> step(16, streamed(0));
   SimulationRates one = rates(1e9);
-  one.reads_in_flight = 1;
+  one.reads = {kChunk, 1};
   one.read_latency_s = 0.002;
   SimulationRates several = one;
-  several.reads_in_flight = 4;
+  several.reads.in_flight = 4;
   CHECK(near(simulate_steps(step, 8 * kChunk, one, 2, 4).seconds, 16 * (0.002 + kChunk / 1e9)) < 1e-6);
   CHECK(near(simulate_steps(step, 8 * kChunk, several, 2, 4).seconds, 16 * (kChunk / 1e9)) < 1e-6);
 }
@@ -121,7 +121,7 @@ TEST_CASE("no schedule is faster than its slowest resource or slower than all of
       check += c.check_seconds;
     }
     SimulationRates r = rates(1e9);
-    r.reads_in_flight = 1 + random() % 8;
+    r.reads.in_flight = 1 + random() % 8;
     const StepSimulation s = simulate_steps(step, 4 * kChunk + random() % (32 << 20), r, 2, 8);
     CHECK(s.seconds >= std::max({disk, check, compute}) * (1 - 1e-9));
     CHECK(s.seconds <= (disk + check + compute) * (1 + 1e-9));

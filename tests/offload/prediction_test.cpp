@@ -1,0 +1,109 @@
+#include "offload/prediction.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "compress/compress_model.h"
+#include "compress/leaf_writer.h"
+#include "compress/shapes.h"
+#include "offload/chunk_sizes.h"
+
+using namespace leafcutter;
+using namespace leafcutter::offload;
+
+namespace {
+
+constexpr double kComputeSeconds = 0.002;  // of a feed-forward module's rows, all of them
+
+compress::LeafIndex tiny_index() {
+  compress::ModelDescription model = compress::find_shape("llama-1.1b").value();
+  model.dim = 256;
+  model.vocab_size = 300;
+  model.context_length = 256;
+  model.layers.resize(6);
+  for (compress::LayerDescription& layer : model.layers) {
+    layer.heads = 8;
+    layer.kv_heads = 2;
+    layer.head_dim = 32;
+    layer.ff_width = 1024;
+  }
+  return compress::lay_out_leaf(model, compress::plan_tensors(model, {}), 65536);
+}
+
+// Rates at which nothing but attention's operations takes time worth counting.
+HostRates fast_rates(double disk_gb_s) {
+  HostRates rates;
+  rates.memory_gb_s = rates.check_gb_s = rates.decode_gb_s = 1e9;
+  rates.attention_gop_s = 1;
+  rates.disk_gb_s = disk_gb_s;
+  return rates;
+}
+
+// Only feed-forward modules, each with kComputeSeconds of work for `rows` rows.
+StepProgram program_of(const compress::LeafIndex& index, std::uint64_t rows, std::uint64_t block_rows) {
+  StepProgram program;
+  program.rows = rows;
+  program.block_rows = block_rows;
+  for (std::uint32_t m = 0; m < index.modules.size(); m++)
+    if (index.modules[m].kind == compress::ModuleKind::feed_forward)
+      program.modules.push_back({m, rows, static_cast<std::uint64_t>(kComputeSeconds * 1e9), 0, 0});
+  return program;
+}
+
+Plan all_streamed(const compress::LeafIndex& index, const StepProgram& program, std::uint64_t ring) {
+  Plan plan;
+  plan.resident.assign(index.chunks.size(), true);
+  for (const StepModule& step : program.modules) {
+    const compress::ModuleEntry& module = index.modules[step.module];
+    for (std::uint32_t c = module.first_chunk; c < module.first_chunk + module.chunk_count; c++) {
+      plan.resident[c] = false;
+      plan.streamed.push_back(c);
+    }
+  }
+  plan.ring_bytes = ring;
+  return plan;
+}
+
+std::uint64_t streamed_bytes(const compress::LeafIndex& index, const Plan& plan) {
+  return std::accumulate(plan.streamed.begin(), plan.streamed.end(), std::uint64_t{0},
+                         [&](std::uint64_t sum, std::uint32_t c) { return sum + stored_pages(index.chunks[c]); });
+}
+
+bool near(double value, double expected, double share) { return std::abs(value - expected) <= share * expected; }
+
+}  // namespace
+
+TEST_CASE("a prompt in one pass reads each weight once, in several passes once for each") {
+  const compress::LeafIndex index = tiny_index();
+  const StepProgram program = program_of(index, 64, 64);
+  const Plan plan = all_streamed(index, program, 1 << 20);
+  const double disk_seconds = static_cast<double>(streamed_bytes(index, plan)) / 0.001e9;
+  const HostRates rates = fast_rates(0.001);
+  CHECK(near(predict(index, plan, program, program, 64, rates, {}).prefill.disk_seconds, disk_seconds, 0.01));
+  CHECK(near(predict(index, plan, program, program, 192, rates, {}).prefill.disk_seconds, 3 * disk_seconds, 0.01));
+}
+
+TEST_CASE("a module that is held for its blocks of rows leaves the ring no room to read ahead") {
+  const compress::LeafIndex index = tiny_index();
+  const StepProgram whole = program_of(index, 64, 0), blocks = program_of(index, 64, 16);
+  std::uint64_t module = 0;
+  for (std::uint32_t c = 0; c < index.modules[whole.modules[0].module].chunk_count; c++)
+    module += slot_bytes(index.chunks[index.modules[whole.modules[0].module].first_chunk + c]);
+  const double modules = static_cast<double>(whole.modules.size());
+  // As fast as computing: reading hides wholly behind it where the ring has room for the next module.
+  const HostRates rates = fast_rates(static_cast<double>(module) / kComputeSeconds / 1e9);
+  const auto prefill = [&](const StepProgram& program, std::uint64_t ring) {
+    return predict(index, all_streamed(index, program, ring), program, program, 64, rates, {}).prefill;
+  };
+  const double read_or_compute = modules * kComputeSeconds;
+  CHECK(near(prefill(whole, 2 * module).seconds, read_or_compute + kComputeSeconds, 0.15));
+  CHECK(near(prefill(blocks, 2 * module).seconds, read_or_compute + kComputeSeconds, 0.15));
+  // With room for one module only: three quarters of the computing wait for the last chunk, and the next module's first for their end.
+  const double in_turn = prefill(blocks, module).seconds;
+  CHECK(in_turn > 1.6 * read_or_compute);
+  CHECK(in_turn <= 2 * read_or_compute * 1.01);
+  for (const StepProgram& program : {whole, blocks}) CHECK(near(prefill(program, module).compute_seconds, modules * kComputeSeconds, 0.01));
+}
