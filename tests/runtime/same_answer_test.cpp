@@ -5,10 +5,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "compress/leaf_reader.h"
-#include "offload/host_memory.h"
 #include "runtime/generate.h"
+#include "tests/runtime/half_streamed.h"
 #include "tests/runtime/test_models.h"
 #include "tests/support/temporary_folder.h"
 
@@ -42,27 +40,6 @@ std::vector<float> logits_of(runtime::Model& model, std::size_t piece, std::uint
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-// A model with a part of its weights in memory and a part streamed. The budget for that is found by planning with what is charged now; a load may find more charged, and is tried again.
-std::unique_ptr<runtime::Model> load_half(const std::string& path, runtime::LoadOptions options) {
-  const compress::LeafIndex index = compress::read_leaf_index(*open_file(path));
-  for (int attempt = 0; attempt < 20; attempt++) {
-    constexpr std::uint64_t kStep = 1 << 16;
-    offload::Plan plan;
-    for (options.memory = SizeText{.bytes = kStep}; plan.resident_bytes == 0 || plan.resident_bytes < plan.streamed_bytes;
-         options.memory->bytes += kStep) {
-      try {
-        plan = runtime::plan_model(index, options, offload::host_memory(), offload::charged_bytes(), nullptr).plan;
-      } catch (const Error& e) { REQUIRE(e.kind() == ErrorKind::out_of_budget); }
-    }
-    try {
-      auto model = runtime::Model::load(path, options);
-      if (model->plan().resident_bytes > 0 && !model->plan().streamed.empty()) return model;
-    } catch (const Error& e) { REQUIRE(e.kind() == ErrorKind::out_of_budget); }
-  }
-  FAIL("no budget keeps a part of the weights");
-  return nullptr;
 }
 
 }  // namespace

@@ -1,0 +1,38 @@
+// Loads a model so that some of its weights are in memory and some are streamed.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "compress/leaf_reader.h"
+#include "offload/host_memory.h"
+#include "runtime/model.h"
+
+namespace leafcutter::testing {
+
+// A model with a part of its weights in memory and a part streamed. The budget for that is found by planning with what is charged now; a load may find more charged, and is tried again.
+inline std::unique_ptr<runtime::Model> load_half(const std::string& path, runtime::LoadOptions options) {
+  const compress::LeafIndex index = compress::read_leaf_index(*open_file(path));
+  for (int attempt = 0; attempt < 20; attempt++) {
+    constexpr std::uint64_t kStep = 1 << 16;
+    offload::Plan plan;
+    for (options.memory = SizeText{.bytes = kStep}; plan.resident_bytes == 0 || plan.resident_bytes < plan.streamed_bytes;
+         options.memory->bytes += kStep) {
+      try {
+        plan = runtime::plan_model(index, options, offload::host_memory(), offload::charged_bytes(), nullptr).plan;
+      } catch (const Error& e) { REQUIRE(e.kind() == ErrorKind::out_of_budget); }
+    }
+    try {
+      auto model = runtime::Model::load(path, options);
+      if (model->plan().resident_bytes > 0 && !model->plan().streamed.empty()) return model;
+    } catch (const Error& e) { REQUIRE(e.kind() == ErrorKind::out_of_budget); }
+  }
+  FAIL("no budget keeps a part of the weights");
+  return nullptr;
+}
+
+}  // namespace leafcutter::testing
