@@ -11,6 +11,7 @@
 
 #include "runtime/model.h"
 #include "runtime/sampler.h"
+#include "runtime/speculation.h"
 
 namespace leafcutter::runtime {
 
@@ -26,7 +27,9 @@ struct GenerateOptions {
   std::uint32_t task = 2;         // CPM-Ant: which prompt slots stand in front of a prompt that begins an empty cache
   Preset preset = Preset::
       none;  // cpm_live: only what was generated is penalised, and it begins with neither an end nor a line's end; temperature 0 is the plain arg-max all the same
-  std::uint32_t sequence = 0;  // the prompt continues what this sequence's cache holds
+  std::uint32_t sequence = 0;      // that generates
+  std::size_t cached = 0;          // ids of the prompt, from its start, that the sequence's cache holds already; the last one never counts
+  SpeculationOptions speculation;  // never changes what comes out, only when
 };
 
 struct TokenLogprob {
@@ -47,12 +50,13 @@ struct GenerationResult {
   std::string text;
   std::string finish_reason;  // "stop" or "length"
   double prefill_seconds = 0, decode_seconds = 0;
+  SpeculationReport speculation;
   double tokens_per_second() const {
     return ids.size() > 1 && decode_seconds > 0 ? static_cast<double>(ids.size() - 1) / decode_seconds : 0;
   }
 };
 
-// prompt must not be empty. on_token sees each token as it is made. Throws what Model::step throws; Error(cancelled) on a stop request.
+// prompt must not be empty; what `cached` leaves of it follows what the sequence's cache holds. Afterwards the cache holds prompt and answer but for the last token. on_token sees each token as it is made. Throws what Model::step throws; Error(cancelled) on a stop request.
 GenerationResult generate(Model& model, std::span<const std::uint32_t> prompt, const GenerateOptions& options,
                           const std::function<void(const GeneratedToken&)>& on_token = {}, std::stop_token stop = {});
 

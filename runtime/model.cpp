@@ -31,9 +31,10 @@ struct OpenedFile {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
-OpenedFile open_model(const std::string& path) {
+OpenedFile open_model(const std::string& path, bool without_tokenizer) {
   const auto file = open_file(path);
   OpenedFile opened{compress::read_leaf_index(*file), nullptr};
+  if (without_tokenizer) return opened;
   auto section = compress::read_tokenizer_section(*file, opened.index);
   if (!section.empty()) {
     compress::TokenizerData data = compress::tokenizer_from_section(section, path);
@@ -66,7 +67,7 @@ class LoadedModel final : public Model {
       : path_(path),
         options_(resolved(std::move(options))),
         isa_(options_.isa.value_or(kernels::default_isa())),
-        opened_(open_model(path)),
+        opened_(open_model(path, options_.without_tokenizer)),
         file_(opened_file(path, options_)),
         planned_(plan_model(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get())),
         vectors_(read_vectors(*open_file(path), opened_.index)),
@@ -82,7 +83,7 @@ class LoadedModel final : public Model {
     for (const offload::BufferNeed& buffer : planned_.plan.buffers)
       if (buffer.bytes > 0) entries_.push_back(account_.add(buffer.name, offload::Tier::host, buffer.bytes));
     notes_.push_back("ctx-size " + std::to_string(planned_.ctx_size));
-    if (!opened_.tokenizer) notes_.push_back("no tokenizer inside: prompts and answers are ids");
+    if (!opened_.tokenizer && !options_.without_tokenizer) notes_.push_back("no tokenizer inside: prompts and answers are ids");
     pager_.load_residents(options_.progress, options_.stop);
   }
 
@@ -122,6 +123,7 @@ class LoadedModel final : public Model {
   std::uint64_t ctx_size() const override { return planned_.ctx_size; }
   std::uint64_t rows_per_step() const override { return planned_.rows_per_step; }
   std::uint64_t rows_per_pass() const override { return planned_.rows_per_pass; }
+  std::uint64_t logit_rows() const override { return planned_.logit_rows; }
   kernels::KvType kv_type() const override { return planned_.kv_type; }
   kernels::Isa isa() const override { return isa_; }
   std::size_t threads() const override { return team_.size(); }

@@ -23,14 +23,17 @@
 namespace leafcutter::runtime {
 
 struct LoadOptions {
-  std::optional<SizeText> memory;      // --memory; none: what is available
-  std::size_t threads = 0;             // 0: all cores this process may use
-  std::uint64_t ctx_size = 0;          // KV rows a sequence; 0: min(model's, what the budget allows, 2048), grown to needed_positions
-  std::uint64_t needed_positions = 0;  // prompt + n; an explicit smaller ctx_size is an error
-  std::uint64_t prompt_positions = 0;  // the longest prompt that will come, prompt slots included; 0: as long as the context
-  std::uint64_t rows_per_step = 0;     // largest block of rows; 0: chosen (512, fewer when the budget is small)
-  std::uint64_t rows_per_pass = 0;     // rows that go through the layers in one pass over the weights, in blocks; 0: chosen
-  std::uint64_t logit_rows = 1;        // rows of one step that may want logits: what is planned for, no limit
+  std::optional<SizeText> memory;           // --memory; none: what is available
+  std::size_t threads = 0;                  // 0: all cores this process may use
+  std::uint64_t ctx_size = 0;               // KV rows a sequence; 0: min(model's, what the budget allows, 2048), grown to needed_positions
+  std::uint64_t needed_positions = 0;       // prompt + n; an explicit smaller ctx_size is an error
+  std::uint64_t prompt_positions = 0;       // the longest prompt that will come, prompt slots included; 0: as long as the context
+  std::uint64_t rows_per_step = 0;          // largest block of rows; 0: chosen (512, fewer when the budget is small)
+  std::uint64_t rows_per_pass = 0;          // rows that go through the layers in one pass over the weights, in blocks; 0: chosen
+  std::uint64_t logit_rows = 1;             // rows of one step that may want logits: what is planned for, no limit
+  std::uint64_t draft_rows = 0;             // as many more, for drafts to be verified, as cost little of the budget; 0 where it is tight
+  std::vector<offload::BufferNeed> beside;  // what else in this process the budget has to hold: a draft model
+  bool without_tokenizer = false;           // only ids are needed
   std::size_t sequences = 1;
   std::optional<std::uint64_t>
       forked_positions;  // sequences are forked from the first: KV rows that they have together beyond ctx_size. None: ctx_size for each
@@ -82,6 +85,7 @@ class Model {
   virtual std::size_t sequences() const = 0;
   virtual std::uint64_t rows_per_step() const = 0;
   virtual std::uint64_t rows_per_pass() const = 0;
+  virtual std::uint64_t logit_rows() const = 0;  // that a step has memory for, drafts included
   virtual kernels::KvType kv_type() const = 0;
   virtual kernels::Isa isa() const = 0;
   virtual std::size_t threads() const = 0;
@@ -93,7 +97,7 @@ class Model {
 struct PlannedModel {
   offload::Plan plan;
   offload::StepProgram decode, prefill;
-  std::uint64_t ctx_size = 0, rows_per_step = 0, rows_per_pass = 0;
+  std::uint64_t ctx_size = 0, rows_per_step = 0, rows_per_pass = 0, logit_rows = 0;
   kernels::KvType kv_type{};
 };
 PlannedModel plan_model(const compress::LeafIndex& index, const LoadOptions& options, const offload::HostMemory& host,

@@ -23,6 +23,8 @@ constexpr std::uint64_t kRowsAtOnce = 1024;  // a bidirectional prompt up to thi
 constexpr double kWorkspaceShare = 0.15;     // of the budget: more rows save passes over streamed weights, but residents save bytes in each
 // Several blocks a pass need a ring that holds a module, and a hidden row for each: worth this share of the budget when a long prompt is known to come, less when one may come.
 constexpr std::uint64_t kKnownPromptShare = 8, kPossiblePromptShare = 32;
+// Rows for drafts get at most this part of the budget: they help where a text repeats, residents help always.
+constexpr std::uint64_t kDraftShare = 64;
 
 bool is_f32_file(const LeafIndex& index) {
   return std::all_of(index.tensors.begin(), index.tensors.end(),
@@ -32,6 +34,7 @@ bool is_f32_file(const LeafIndex& index) {
 struct Settings {
   std::uint64_t ctx_size = 0;
   std::uint64_t rows = 0, pass_rows = 0;
+  std::uint64_t logit_rows = 0;
   kernels::KvType kv_type{};
 };
 
@@ -49,7 +52,8 @@ offload::PlanRequest request_for(const LeafIndex& index, const LoadOptions& opti
   if (index.model.position == compress::PositionKind::segment_relative_bias)
     buffers.push_back({"position bias", position_bias_bytes(index.model.segment_bias, s.ctx_size)});
   if (options.pager.trace) buffers.push_back({"trace", options.pager.trace->memory_bytes()});
-  buffers.push_back({"logits", options.logit_rows * index.model.vocab_size * sizeof(float)});
+  buffers.push_back({"logits", s.logit_rows * index.model.vocab_size * sizeof(float)});
+  buffers.insert(buffers.end(), options.beside.begin(), options.beside.end());
   request.holds_modules = s.pass_rows > s.rows;
   return request;
 }
@@ -67,9 +71,15 @@ std::uint64_t longest_prompt(const LoadOptions& options, std::uint64_t ctx_size)
   return options.prompt_positions > 0 ? std::min(options.prompt_positions, ctx_size) : ctx_size;
 }
 
+std::uint64_t affordable_draft_rows(const LeafIndex& index, const LoadOptions& options, std::uint64_t memory) {
+  const std::uint64_t row = index.model.vocab_size * sizeof(float) + workspace_bytes(index, workspace_shape(options, 2, 2)) -
+                            workspace_bytes(index, workspace_shape(options, 1, 1));
+  return std::min(options.draft_rows, memory / kDraftShare / row);
+}
+
 // Blocks as large as the budget has room for; passes as the model needs them.
 void choose_rows(const LeafIndex& index, const LoadOptions& options, std::uint64_t memory, Settings& s) {
-  const std::uint64_t longest = std::max(longest_prompt(options, s.ctx_size), std::min(options.logit_rows, s.ctx_size));
+  const std::uint64_t longest = std::max(longest_prompt(options, s.ctx_size), std::min(s.logit_rows, s.ctx_size));
   const bool bidirectional = is_bidirectional(index);
   s.rows = options.rows_per_step;
   const auto fits = [&](std::uint64_t rows) {
@@ -128,6 +138,7 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
 
   while (s.ctx_size > least_context && kv_cache_bytes(index.model, s.kv_type, kv_shape(s.ctx_size, options)) > memory / kContextShare)
     s.ctx_size = std::max(least_context, s.ctx_size / 2);
+  s.logit_rows = options.logit_rows + affordable_draft_rows(index, options, memory);
   const auto fits = [&] {
     request = request_for(index, options, s, request);
     return memory >= offload::least_budget(index, request);
@@ -139,6 +150,10 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
       lengthen_pass(index, options, memory, s);
       if (!fits()) s = fitting;
       break;
+    }
+    if (s.logit_rows > options.logit_rows) {  // the first to give way
+      s.logit_rows = options.logit_rows;
+      continue;
     }
     if (s.ctx_size == least_context) {
       while (options.rows_per_step == 0 && s.rows > 1 && !fits()) {
@@ -155,6 +170,7 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
   planned.ctx_size = s.ctx_size;
   planned.rows_per_step = s.rows;
   planned.rows_per_pass = s.pass_rows;
+  planned.logit_rows = s.logit_rows;
   planned.kv_type = s.kv_type;
   planned.decode = step_program(
       index, 1, std::min<std::uint64_t>(s.ctx_size, options.needed_positions > 0 ? options.needed_positions : s.ctx_size), 1, s.kv_type);

@@ -1,8 +1,11 @@
 // include/leafcutter/leafcutter.h over the runtime.
+#include <optional>
+
 #include "leafcutter/leafcutter.h"
 #include "offload/host_memory.h"
 #include "runtime/beam_search.h"
 #include "runtime/chat.h"
+#include "runtime/draft_model.h"
 #include "runtime/generate.h"
 #include "runtime/prefix_cache.h"
 #include "runtime/prompt_rows.h"
@@ -23,7 +26,15 @@ runtime::LoadOptions runtime_options(const LoadOptions& options) {
   }
   to.progress = options.progress;
   to.stop = options.stop;
+  runtime::plan_for_speculation(to, runtime::Lookup::automatic, !options.draft.empty());
   return to;
+}
+
+runtime::Lookup lookup_of(const std::string& name) {
+  if (name == "auto") return runtime::Lookup::automatic;
+  if (name == "on") return runtime::Lookup::always;
+  if (name == "off") return runtime::Lookup::off;
+  throw Error(ErrorKind::usage, "lookup", "\"" + name + "\" is none", "auto, on or off");
 }
 
 runtime::Preset preset_of(const std::string& name) {
@@ -47,6 +58,7 @@ runtime::GenerateOptions runtime_options(const GenerateOptions& options) {
   to.ignore_end = options.ignore_end;
   to.task = options.task;
   to.preset = preset_of(options.preset);
+  to.speculation.lookup = lookup_of(options.lookup);
   to.sampling.temperature_first = to.preset != runtime::Preset::none;
   runtime::validate(to.sampling);
   return to;
@@ -68,10 +80,18 @@ runtime::BeamOptions beam_options(const GenerateOptions& options, const runtime:
 
 struct Model::State {
   State(const std::string& the_path, const LoadOptions& options)
-      : path(the_path),
-        beams(std::max(1u, options.beams)),
-        model(runtime::Model::load(the_path, runtime_options(options))),
-        prefix(*model) {}
+      : path(the_path), beams(std::max(1u, options.beams)), model(load(the_path, options, draft)), prefix(*model) {}
+
+  // The draft model comes second: the plan of the large one has counted it, or has refused.
+  static std::unique_ptr<runtime::Model> load(const std::string& path, const LoadOptions& options,
+                                              std::optional<runtime::DraftModel>& draft) {
+    runtime::LoadOptions to = runtime_options(options);
+    if (options.draft.empty()) return runtime::Model::load(path, to);
+    const runtime::LoadOptions of_draft = runtime::plan_draft_model(to, path, options.draft);
+    auto model = runtime::Model::load(path, to);
+    draft.emplace(options.draft, of_draft);
+    return model;
+  }
 
   const runtime::Tokenizer& tokenizer() const {
     if (!model->tokenizer()) throw Error(ErrorKind::unsupported, path, "has no tokenizer inside", "give ids instead of text");
@@ -80,6 +100,7 @@ struct Model::State {
 
   const std::string path;
   const unsigned beams;
+  std::optional<runtime::DraftModel> draft;
   const std::unique_ptr<runtime::Model> model;
   runtime::PrefixCache prefix;
 };
@@ -103,7 +124,7 @@ Generation Model::generate(std::string_view prompt, const GenerateOptions& optio
 }
 
 Generation Model::generate(std::span<const std::uint32_t> prompt, const GenerateOptions& options, const OnToken& on_token) {
-  const runtime::GenerateOptions to = runtime_options(options);
+  runtime::GenerateOptions to = runtime_options(options);
   const std::uint64_t slots = runtime::prompt_slots(state_->model->index().model);
   if (options.beams > state_->beams)
     throw Error(ErrorKind::usage, state_->path,
@@ -123,7 +144,9 @@ Generation Model::generate(std::span<const std::uint32_t> prompt, const Generate
     result = runtime::beam_search(*state_->model, prompt, beam_options(options, to), give, options.cancel);
     state_->prefix.forget();
   } else {
-    result = runtime::generate(*state_->model, state_->prefix.rest_of(prompt, options.task), to, give, options.cancel);
+    to.cached = prompt.size() - state_->prefix.rest_of(prompt, options.task).size();
+    to.speculation.draft_model = state_->draft ? &*state_->draft : nullptr;
+    result = runtime::generate(*state_->model, prompt, to, give, options.cancel);
     state_->prefix.append(result.ids);
   }
   return {std::move(result.text), std::move(result.ids),  std::move(result.finish_reason),

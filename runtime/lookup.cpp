@@ -1,0 +1,28 @@
+#include "runtime/lookup.h"
+
+#include <algorithm>
+
+namespace leafcutter::runtime {
+
+Repeat longest_repeat(std::span<const std::uint32_t> ids) {
+  Repeat best;
+  if (ids.size() < 2) return best;
+  const std::uint32_t last = ids.back();
+  for (std::size_t next = ids.size() - 1; next > best.length && best.length < kLongestRepeat; next--) {
+    if (ids[next - 1] != last) continue;
+    const std::size_t most = std::min(next, kLongestRepeat);
+    std::size_t length = 1;
+    while (length < most && ids[next - 1 - length] == ids[ids.size() - 1 - length]) length++;
+    if (length > best.length) best = {length, next};
+  }
+  return best;
+}
+
+void copy_on(std::span<const std::uint32_t> ids, const Repeat& repeat, std::span<std::uint32_t> out) {
+  for (std::size_t i = 0; i < out.size(); i++) {
+    const std::size_t from = repeat.next + i;
+    out[i] = from < ids.size() ? ids[from] : out[from - ids.size()];
+  }
+}
+
+}  // namespace leafcutter::runtime
