@@ -28,6 +28,7 @@ struct LoadOptions {
   unsigned threads = 0;  // of computation; 0: all cores this process may use
   std::uint64_t ctx_size = 0;  // positions of prompt and answer together; 0: as the model and the budget allow, at most 2048
   unsigned beams = 1;          // beams of a search, or answers that are scored together: each may take KV rows as a whole context
+  std::string draft = {};      // path of a small .leaf of the same vocabulary that drafts tokens, counted within `memory`; "": none
   std::string kv_type = {};    // of the KV cache: "f32", "f16", "q8"; "": f16, f32 for a file of f32
   std::function<void(std::uint64_t done_bytes, std::uint64_t all_bytes)> progress =
       {};                     // while loading, one call at a time, from any thread
@@ -47,7 +48,9 @@ struct GenerateOptions {
   bool ignore_end = false;               // go on past the model's end token
   std::uint32_t task = 2;                // CPM-Ant: which of its prompts stands in front of the text
   std::string preset = {};  // "cpm-live", "hf": the habits of those programs (docs/flags.md); the numbers above stay as they are
-  unsigned beams = 1;       // more: beam search, deterministic, with as many as load() was told of; temperature and filters do not matter
+  std::string lookup =
+      "auto";          // "auto", "on", "off": draft tokens where the text repeats itself, to be verified together; the same tokens, sooner
+  unsigned beams = 1;  // more: beam search, deterministic, with as many as load() was told of; temperature and filters do not matter
   std::stop_token cancel = {};  // ends generate() within one module with an Error(cancelled)
 };
 
