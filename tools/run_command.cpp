@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "runtime/beam_search.h"
 #include "runtime/chat.h"
+#include "runtime/draft_model.h"
 #include "runtime/generate.h"
 #include "runtime/prefix_cache.h"
 #include "tools/command.h"
@@ -34,6 +35,8 @@ struct RunFlags {
   std::optional<std::uint64_t> seed;
   std::optional<std::uint32_t> beams;
   std::string preset = "none";
+  std::string lookup = "auto";
+  std::optional<std::string> draft;
   LoadFlags load;
   runtime::GenerateOptions generate;
 
@@ -82,6 +85,52 @@ ordered_json token_json(const runtime::GeneratedToken& token, bool logprobs) {
   return json;
 }
 
+runtime::Lookup lookup_of(const std::string& name) {
+  return name == "off" ? runtime::Lookup::off : name == "on" ? runtime::Lookup::always : runtime::Lookup::automatic;
+}
+
+// Drafts for a model: what is planned for them, the draft model, and what they gave.
+class Drafting {
+ public:
+  Drafting(const RunFlags& flags, const std::string& path, runtime::LoadOptions& options, Notes& notes, std::stop_token stop)
+      : verbose_(flags.verbose), notes_(notes) {
+    options_.lookup = lookup_of(flags.lookup);
+    options_.draft_tokens = flags.generate.speculation.draft_tokens;
+    if (flags.searches()) {
+      if (verbose_ && options_.lookup != runtime::Lookup::off) notes_.add("look-up: off, a beam search takes its rows itself");
+      options_.lookup = runtime::Lookup::off;
+      return;
+    }
+    runtime::plan_for_speculation(options, options_.lookup, flags.draft.has_value(), options_.draft_tokens);
+    if (!flags.draft) return;
+    draft_path_ = resolve_model(*flags.draft, notes, stop);
+    draft_options_ = runtime::plan_draft_model(options, path, draft_path_);
+    draft_options_.stop = stop;
+  }
+
+  // After the large model is there.
+  runtime::SpeculationOptions begin(const runtime::Model& model) {
+    if (!draft_path_.empty()) model_.emplace(draft_path_, draft_options_);
+    options_.draft_model = model_ ? &*model_ : nullptr;
+    if (verbose_ && options_.any())
+      notes_.add(model.logit_rows() > 1 ? fmt::format("drafts: up to {} a step", model.logit_rows() - 1)
+                                        : "look-up: off, its rows would take too much of the budget");
+    return options_;
+  }
+
+  void report(const runtime::SpeculationReport& report) {
+    if (const std::string text = speculation_text(report); !text.empty()) notes_.add(text);
+  }
+
+ private:
+  const bool verbose_;
+  Notes& notes_;
+  runtime::SpeculationOptions options_;
+  std::string draft_path_;
+  runtime::LoadOptions draft_options_;
+  std::optional<runtime::DraftModel> model_;
+};
+
 std::unique_ptr<runtime::Model> load(const RunFlags& flags, const std::string& path, runtime::LoadOptions options, Notes& notes,
                                      std::stop_token stop) {
   Progress progress("load");
@@ -124,7 +173,10 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
     recording.emplace().begin_phase("load");
     options.pager.trace = &recording->trace();
   }
+  Drafting drafting(flags, path, options, notes, stop);
   const std::unique_ptr<runtime::Model> model = load(flags, path, options, notes, stop);
+  runtime::GenerateOptions generate = flags.generate;
+  generate.speculation = drafting.begin(*model);
   RunMeter meter(*model);
   if (recording) recording->begin_phase("prompt");
   const bool logprobs = flags.generate.logprobs > 0;
@@ -138,7 +190,7 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
       print_text(fmt::format("{}{}", token.index ? " " : "", token.id));
   };
   const auto result = flags.searches() ? runtime::beam_search(*model, prompt, beams, print, stop)
-                                       : runtime::generate(*model, prompt, flags.generate, print, stop);
+                                       : runtime::generate(*model, prompt, generate, print, stop);
   if (recording) {
     recording->finish();
     write_chrome_trace(flags.trace, *recording, model->index());
@@ -151,12 +203,14 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
                          {"text", result.text},
                          {"prefill_s", result.prefill_seconds},
                          {"decode_s", result.decode_seconds},
-                         {"tokens_per_s", result.tokens_per_second()}};
+                         {"tokens_per_s", result.tokens_per_second()},
+                         {"speculation", speculation_json(result.speculation)}};
     done.update(meter.json());
     print_json(done);
   } else {
     print_text("\n");
     notes.add(meter.text(prompt.size(), result));
+    drafting.report(result.speculation);
   }
   notes.succeeded();
 }
@@ -171,6 +225,7 @@ bool ask(std::string& line) {
 struct Answer {
   std::vector<std::uint32_t> ids;
   std::string text;
+  runtime::SpeculationReport speculation;  // nothing where it was cut off
 };
 
 // Ctrl-C cuts the answer off: what was shown until then is the answer.
@@ -178,7 +233,7 @@ Answer answer_to(runtime::Model& model, std::span<const std::uint32_t> prompt, c
   const AnswerSignals signals;
   Answer answer;
   try {
-    runtime::generate(
+    const auto result = runtime::generate(
         model, prompt, options,
         [&](const runtime::GeneratedToken& token) {
           answer.ids.push_back(token.id);
@@ -186,6 +241,7 @@ Answer answer_to(runtime::Model& model, std::span<const std::uint32_t> prompt, c
           print_text(token.text);
         },
         signals.token());
+    answer.speculation = result.speculation;
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::cancelled || stop_on_signal().stop_requested()) throw;
   }
@@ -198,10 +254,14 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
   const std::stop_token stop = stop_on_signal();
   Notes notes(common.quiet);
   const std::string path = resolve_model(flags.model, notes, stop);
-  const auto model = load(flags, path, flags.load.options(path), notes, stop);
+  runtime::LoadOptions load_options = flags.load.options(path);
+  Drafting drafting(flags, path, load_options, notes, stop);
+  const auto model = load(flags, path, load_options, notes, stop);
   const runtime::Tokenizer* tokenizer = model->tokenizer();
   if (!tokenizer || !runtime::has_chat_template(*tokenizer))
     throw Error(ErrorKind::unsupported, flags.model, "has no chat template that is known here", "give a prompt without --chat");
+  runtime::GenerateOptions options = flags.generate;
+  options.speculation = drafting.begin(*model);
   notes.add("A conversation; Ctrl-C cuts an answer off, Ctrl-D ends it.");
   std::vector<runtime::ChatMessage> messages;
   if (!flags.system.empty()) messages.push_back({"system", flags.system});
@@ -210,19 +270,20 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
     if (line.empty()) continue;
     messages.push_back({"user", line});
     const std::vector<std::uint32_t> ids = runtime::chat_prompt(*tokenizer, messages);
-    runtime::GenerateOptions options = flags.generate;
     const std::uint64_t room = model->ctx_size() - std::min<std::uint64_t>(model->ctx_size(), ids.size());
     if (room == 0)
       throw Error(ErrorKind::usage, "conversation", fmt::format("is longer than the context of {} tokens", model->ctx_size()),
                   "raise --ctx-size");
-    options.max_tokens = std::min(options.max_tokens, room);
-    const Answer answer = answer_to(*model, prefix.rest_of(ids), options);
+    options.max_tokens = std::min(flags.generate.max_tokens, room);
+    options.cached = ids.size() - prefix.rest_of(ids).size();
+    const Answer answer = answer_to(*model, ids, options);
     if (answer.ids.empty()) {
       messages.pop_back();  // cut off before its first token: as if it had not been asked
       continue;
     }
     messages.push_back({"assistant", answer.text});
     prefix.append(answer.ids);
+    if (flags.verbose) drafting.report(answer.speculation);
   }
   print_text("\n");
   notes.succeeded();
@@ -277,11 +338,22 @@ RunCommand add_run(CLI::App& app) {
   app.add_option("--stop", flags->generate.stop, "text that ends the generation; may be given several times");
   app.add_flag("--ignore-eos", flags->generate.ignore_end, "go on past the end token");
   app.add_option("--logprobs", flags->generate.logprobs, "log-probabilities of the k best tokens, in --json")->check(CLI::Range(0, 1000));
+  app.add_option("--lookup", flags->lookup,
+                 "draft tokens where the text repeats itself and verify them together: the same tokens, sooner; auto: where it pays")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  CLI::Option* draft =
+      app.add_option("--draft", flags->draft, "a small model of the same vocabulary that drafts tokens, counted within --memory");
+  app.add_option("--draft-tokens", flags->generate.speculation.draft_tokens, "tokens that it drafts in each step (default: as many as pay)")
+      ->check(CLI::Range(std::uint64_t{1}, runtime::kMostDrafts))
+      ->needs(draft);
   app.add_option("--trace", flags->trace, "what happened when, for Perfetto or chrome://tracing (JSON)");
   app.add_flag("-v,--verbose", flags->verbose, "print the plan");
   add_load_flags(app, flags->load);
   app.parse_complete_callback([flags, &app] {
     apply_preset(*flags, app);
+    if (flags->draft && flags->searches())
+      throw CLI::ValidationError("--draft", "a beam search takes its rows itself (give --beams 1, or --temp with a preset)");
     try {
       runtime::validate(flags->generate.sampling);
     } catch (const Error& e) { throw CLI::ValidationError(e.what()); }

@@ -59,6 +59,29 @@ std::string RunMeter::text(std::size_t prompt_tokens, const runtime::GenerationR
       facts["cores_busy"].get<double>() * 100);
 }
 
+ordered_json speculation_json(const runtime::SpeculationReport& report) {
+  const auto count = [](const runtime::DraftCount& c) -> ordered_json {
+    return {{"steps", c.steps},           {"drafted", c.drafted},         {"accepted", c.accepted},
+            {"rejections", c.rejections}, {"acceptance", c.acceptance()}, {"draft_s", c.seconds}};
+  };
+  return {{"steps", report.steps},         {"lookup", count(report.lookup)},          {"model", count(report.model)},
+          {"one_row_s", report.one_row_s}, {"predicted_gain", report.predicted_gain}, {"measured_gain", report.measured_gain}};
+}
+
+std::string speculation_text(const runtime::SpeculationReport& report) {
+  std::string text;
+  const auto add = [&](const char* name, const runtime::DraftCount& c) {
+    if (c.steps == 0) return;
+    text += fmt::format("{}{}: {} of {} drafts right in {} steps, acceptance {:.2f}", text.empty() ? "" : "; ", name, c.accepted, c.drafted,
+                        c.steps, c.acceptance());
+  };
+  add("look-up", report.lookup);
+  add("draft model", report.model);
+  if (!text.empty() && report.one_row_s > 0)
+    text += fmt::format("; gain {:.2f}, {:.2f} by acceptance and cost", report.measured_gain, report.predicted_gain);
+  return text;
+}
+
 ordered_json plan_json(const offload::Plan& plan) {
   ordered_json buffers = ordered_json::array();
   for (const offload::BufferNeed& buffer : plan.buffers) buffers.push_back({{"name", buffer.name}, {"bytes", buffer.bytes}});

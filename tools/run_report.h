@@ -25,6 +25,10 @@ class RunMeter {
   std::chrono::steady_clock::time_point start_;
 };
 
+// Drafts and what they gave. The text is empty where there were none.
+nlohmann::ordered_json speculation_json(const runtime::SpeculationReport& report);
+std::string speculation_text(const runtime::SpeculationReport& report);
+
 // The plan of a loaded model, several lines.
 std::string plan_text(const runtime::Model& model);
 nlohmann::ordered_json plan_json(const offload::Plan& plan);

@@ -260,6 +260,63 @@ class Command(unittest.TestCase):
         self.assertEqual(free["ids"], throttled["ids"])
         self.assertGreater(throttled["load_s"], free["load_s"])
 
+    def test_drafts_change_nothing_and_are_counted(self):
+        prompt = ",".join(["5,6,7,8,9,10,11,12"] * 3)
+        for sampling in (("--temp", 0), ("--temp", 0.9, "--seed", 4, "--repeat-penalty", 1.3)):
+            run = ("run", self.leaf, "--ids", prompt, "-n", 60, *sampling, "--ignore-eos", "--json", "--logprobs", 2)
+            plain = objects(call(*run, "--lookup", "off"))
+            self.assertEqual(plain[-1]["speculation"]["lookup"]["steps"], 0)
+            for more in (("--lookup", "on"), ("--lookup", "auto"), ("--lookup", "off", "--draft", self.leaf, "--draft-tokens", 5), ("--draft", self.leaf)):
+                drafted = objects(call(*run, *more))
+                self.assertEqual(plain[:-1], drafted[:-1])
+                self.assertEqual(plain[-1]["ids"], drafted[-1]["ids"])
+                counts = drafted[-1]["speculation"]
+                for kind in ("lookup", "model"):
+                    self.assertLessEqual(counts[kind]["accepted"], counts[kind]["drafted"])
+                self.assertEqual(counts["steps"] + counts["lookup"]["accepted"] + counts["model"]["accepted"], 59)
+        greedy = objects(call("run", self.leaf, "--ids", prompt, "-n", 61, "--temp", 0, "--ignore-eos", "--lookup", "off", "--draft", self.leaf, "--draft-tokens", 5, "--json"))[-1]
+        self.assertEqual(greedy["speculation"]["model"]["acceptance"], 1)
+        self.assertIn("draft model", [entry["name"] for entry in greedy["accounts"]])
+
+    def test_a_sibling_drafts_for_cpm_ant_within_the_budget(self):
+        large, small = (os.path.join(self.folder, name + ".leaf") for name in ("tiny-ant", "tiny-ant-draft"))
+        ant = os.path.join(REFERENCE, "..", "cpm_ant")
+        for folder, leaf in (("tiny", large), ("tiny-draft", small)):
+            self.assertEqual(call("compress", os.path.join(ant, folder), "-o", leaf, "--format", "q4").returncode, 0)
+        with open(os.path.join(ant, "tiny", "text.ids")) as text:
+            prompt = ",".join(text.read().split()[:60])
+        run = ("run", large, "--ids", prompt, "-n", 50, "--temp", 0, "--ignore-eos", "--json")
+        plain = objects(call(*run, "--lookup", "off"))[-1]
+        drafted = objects(call(*run, "--lookup", "off", "--draft", small, "--draft-tokens", 3))[-1]
+        self.assertEqual(plain["ids"], drafted["ids"])
+        self.assertGreater(drafted["speculation"]["model"]["acceptance"], 0.1)
+        self.fails(call(*run, "--draft", self.leaf), 1, "tiny.leaf", "vocabulary", large)
+        with open(PROGRAM, "rb") as program:
+            if b"__asan_init" in program.read():
+                return  # it is charged with more than the program itself
+        refusal = call(*run, "--draft", small, "--memory", "2MiB")
+        self.fails(refusal, 1, "draft model", "--memory")
+        least = int(re.search(r"--memory to (\d+)", refusal.stderr.decode()).group(1)) + (1 << 20)
+        tight = objects(call(*run, "--draft", small, "--draft-tokens", 3, "--memory", least))[-1]
+        self.assertEqual(plain["ids"], tight["ids"])
+        self.assertLessEqual(tight["memory"]["peak"], least)
+        self.assertGreater(tight["streamed_bytes"], 0)
+
+    def test_drafts_that_cannot_be_are_refused(self):
+        run = ("run", self.leaf, "--ids", "1,2", "-n", 2)
+        self.fails(call(*run, "--lookup", "perhaps"), 2, "--lookup")
+        self.fails(call(*run, "--draft-tokens", 3), 2, "--draft")
+        self.fails(call(*run, "--draft", self.leaf, "--draft-tokens", 99), 2, "--draft-tokens")
+        self.fails(call(*run, "--draft", self.leaf, "--beams", 2), 2, "--draft", "beam")
+        self.fails(call(*run, "--draft", os.path.join(self.folder, "none.leaf")), 1, "none.leaf")
+        broken = os.path.join(self.folder, "broken-draft.leaf")
+        with open(broken, "wb") as file:
+            file.write(b"no leaf at all" * 1000)
+        self.fails(call(*run, "--draft", broken), 1, "broken-draft.leaf")
+        searched = call(*run, "--beams", 2, "-v")
+        self.assertEqual(searched.returncode, 0)
+        self.assertIn(b"look-up: off", searched.stderr)
+
     def test_a_failed_compress_leaves_nothing(self):
         folder = os.path.join(self.folder, "out")
         os.makedirs(folder)
