@@ -5,13 +5,13 @@
 namespace leafcutter::runtime {
 namespace {
 
-constexpr double kPriorWeight = 4;    // drafts that the first guess counts for
+constexpr double kPriorWeight = 2;    // drafts that the first guess counts for
 constexpr double kFading = 0.95;      // of counts, with each look
 constexpr double kNewest = 0.25;      // weight of a step's time in the average
 constexpr double kOutlier = 2;        // a step that took more than so many times what was thought was disturbed
 constexpr double kFirstGuess = 0.15;  // of a step: what a row more costs, before anything is known
 constexpr std::size_t kTellingPrompt = 8;
-constexpr double kWorthIt = 1.03;
+constexpr double kWorthIt = 1.05;
 
 }  // namespace
 

@@ -17,7 +17,7 @@ struct LengthClass {
   std::size_t least;
   double prior;
 };
-constexpr LengthClass kLengths[] = {{1, 0.1}, {2, 0.2}, {3, 0.35}, {4, 0.5}, {6, 0.65}, {9, 0.8}};
+constexpr LengthClass kLengths[] = {{1, 0.05}, {2, 0.15}, {3, 0.3}, {4, 0.45}, {6, 0.6}, {9, 0.8}};
 constexpr double kModelPrior = 0.6;
 constexpr std::uint64_t kPlainStepEvery = 64;  // how old the time of a step without drafts may be
 constexpr std::uint64_t kFirstProbe = 32, kLastProbe = 512;
