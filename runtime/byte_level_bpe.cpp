@@ -44,12 +44,9 @@ class ByteLevelBpe : public TextCodec {
       const char text = static_cast<char>(byte);
       byte_ids_[static_cast<std::size_t>(byte)] = table_.find({&text, 1}).value_or(data.unknown_id.value_or(kNone));
     }
-    auto match = data.matches.begin();
-    for (std::uint32_t id = 0; id < kinds.size(); id++) {
-      compress::TokenMatch rules{.id = id};
-      if (match != data.matches.end() && match->id == id) rules = *match++;
-      if (stands_apart(kinds[id])) (rules.normalized ? after_ : before_).add(id, table_.text(id), rules, kinds[id] == TokenKind::special);
-    }
+    for_each_token_apart(data, kinds, [&](std::uint32_t id, const compress::TokenMatch& rules, bool special) {
+      (rules.normalized ? after_ : before_).add(id, table_.text(id), rules, special);
+    });
     before_.index();
     after_.index();
   }
@@ -103,20 +100,10 @@ class ByteLevelBpe : public TextCodec {
   void plain(std::string_view text, std::vector<std::uint32_t>& out) const {
     std::string spaced;
     if (add_prefix_space_ && !text.empty() && text[0] != ' ') text = spaced = " " + std::string(text);
-    std::size_t begin = 0, at = 0;
-    const auto run = [&](std::size_t end) {
-      for (const std::string_view part : splitter_.split(text.substr(begin, end - begin))) piece(part, out);
+    const auto run = [&](std::string_view whole) {
+      for (const std::string_view part : splitter_.split(whole)) piece(part, out);
     };
-    while (at < text.size()) {
-      const Utf8Step step = next_character(text.substr(at));
-      if (step.kind != Utf8Step::Kind::whole) {
-        run(at);
-        piece(text.substr(at, step.bytes), out);
-        begin = at + step.bytes;
-      }
-      at += step.bytes;
-    }
-    run(text.size());
+    for_each_run(text, run, [&](std::string_view broken) { piece(broken, out); });
   }
 
   TokenTable table_;
@@ -131,9 +118,7 @@ class ByteLevelBpe : public TextCodec {
 }  // namespace
 
 std::unique_ptr<TextCodec> make_byte_level_bpe(const TokenizerData& data, TokenKinds kinds, const std::string& file) {
-  for (const compress::Merge& merge : data.merges)
-    if (std::max({merge.left, merge.right, merge.result}) >= data.tokens.size())
-      throw Error(ErrorKind::bad_file, file + ", tokenizer", "a merge names a token past the vocabulary");
+  check_merges(data, file);
   return std::make_unique<ByteLevelBpe>(data, kinds, file);
 }
 

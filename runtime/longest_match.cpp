@@ -49,21 +49,12 @@ struct SortedTokens {
   std::string bytes;
 };
 
-TokenTable table_of(const TokenizerData& data) {
-  std::size_t bytes = 0;
-  for (const std::string& token : data.tokens) bytes += token.size();
-  TokenTable table(data.tokens.size(), bytes);
-  for (const std::string& token : data.tokens) table.add(token);
-  table.index();
-  return table;
-}
-
 class LongestMatch : public TextCodec {
  public:
   LongestMatch(const TokenizerData& data, TokenKinds kinds, const std::string& file)
       : segmenter_(data.dictionary, file),
         unknown_(data.unknown_id.value()),
-        tokens_(table_of(data)),
+        tokens_(data.tokens),
         sorted_(tokens_, kinds),
         matches_(sorted_.bytes, std::move(sorted_.offsets)) {
     for (std::uint32_t id = 0; id < kinds.size(); id++)

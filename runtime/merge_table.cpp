@@ -2,8 +2,17 @@
 
 #include <algorithm>
 #include <bit>
+#include <queue>
+
+#include "base/error.h"
 
 namespace leafcutter::runtime {
+
+void check_merges(const compress::TokenizerData& data, const std::string& file) {
+  for (const compress::Merge& merge : data.merges)
+    if (std::max({merge.left, merge.right, merge.result}) >= data.tokens.size())
+      throw Error(ErrorKind::bad_file, file + ", tokenizer", "a merge names a token past the vocabulary");
+}
 
 MergeTable::MergeTable(std::span<const compress::Merge> merges) : slots_(std::bit_ceil(merges.size() + merges.size() / 4 + 2)) {
   std::uint32_t rank = 0;
@@ -37,26 +46,22 @@ void MergeTable::merge(std::vector<std::uint32_t>& ids) const {
     std::uint32_t rank, at, result;  // of what stood at `at` and behind it when this was found
     bool operator<(const Candidate& other) const {
       return rank != other.rank ? rank > other.rank : at > other.at;
-    }  // a heap's front is the largest
+    }  // a queue's top is the largest
   };
   constexpr std::uint32_t kNone = ~0u;
   const auto count = static_cast<std::uint32_t>(ids.size());
   std::vector<Symbol> symbols(count);
   for (std::uint32_t i = 0; i < count; i++) symbols[i] = {ids[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
-  std::vector<Candidate> heap;
+  std::priority_queue<Candidate> heap;
   const auto look = [&](std::uint32_t at) {
     if (at == kNone || symbols[at].next == kNone) return;
     const std::uint32_t left = symbols[at].id, right = symbols[symbols[at].next].id;
-    if (const Slot* slot = find(left, right)) {
-      heap.push_back({slot->rank, at, slot->result});
-      std::push_heap(heap.begin(), heap.end());
-    }
+    if (const Slot* slot = find(left, right)) heap.push({slot->rank, at, slot->result});
   };
   for (std::uint32_t i = 0; i + 1 < count; i++) look(i);
   while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end());
-    const Candidate best = heap.back();
-    heap.pop_back();
+    const Candidate best = heap.top();
+    heap.pop();
     Symbol& left = symbols[best.at];
     if (left.id == kNone || left.next == kNone) continue;  // merged away since
     // Other symbols may stand there by now; what counts is, as in the tokenizers library, that they make the same token.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "compress/tokenizer_data.h"
@@ -29,5 +30,8 @@ class MergeTable {
 
   std::vector<Slot> slots_;
 };
+
+// Throws Error(bad_file) naming `file` when a merge names a token that is not there.
+void check_merges(const compress::TokenizerData& data, const std::string& file);
 
 }  // namespace leafcutter::runtime

@@ -1,6 +1,7 @@
 #include "runtime/score_merger.h"
 
 #include <algorithm>
+#include <queue>
 #include <unordered_map>
 
 namespace leafcutter::runtime {
@@ -20,7 +21,7 @@ struct Candidate {
   float score;
   std::uint32_t left, right;
   std::size_t bytes;  // of both when they were found: other sizes since, and it counts no more
-  // A heap's front is the largest: the best score, the leftmost among equals.
+  // A queue's top is the largest: the best score, the leftmost among equals.
   bool operator<(const Candidate& other) const { return score != other.score ? score < other.score : left > other.left; }
 };
 
@@ -48,7 +49,7 @@ std::vector<std::string_view> ScoreMerger::merge(std::span<const Symbol> symbols
   for (std::uint32_t i = 0; i < count; i++)
     links.push_back({symbols[i].text, i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1, symbols[i].whole});
   std::unordered_map<std::string_view, std::size_t> unused;  // text of an unused token -> bytes of its left part
-  std::vector<Candidate> heap;
+  std::priority_queue<Candidate> heap;
   const auto look = [&](std::uint32_t left) {
     if (left == kNone || links[left].next == kNone) return;
     const Link &a = links[left], &b = links[a.next];
@@ -57,14 +58,12 @@ std::vector<std::string_view> ScoreMerger::merge(std::span<const Symbol> symbols
     const Found found = find(both);
     if (!found.mergeable) return;
     if (found.unused) unused[both] = a.text.size();
-    heap.push_back({found.score, left, a.next, both.size()});
-    std::push_heap(heap.begin(), heap.end());
+    heap.push({found.score, left, a.next, both.size()});
   };
   for (std::uint32_t i = 0; i + 1 < count; i++) look(i);
   while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end());
-    const Candidate best = heap.back();
-    heap.pop_back();
+    const Candidate best = heap.top();
+    heap.pop();
     Link &left = links[best.left], &right = links[best.right];
     if (left.text.empty() || right.text.empty() || left.text.size() + right.text.size() != best.bytes) continue;
     left.text = {left.text.data(), best.bytes};

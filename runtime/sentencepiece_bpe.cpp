@@ -50,15 +50,6 @@ std::optional<std::uint8_t> byte_of_spelling(std::string_view spelling) {
   return problem == std::errc{} && after == spelling.data() + 5 ? std::optional(byte) : std::nullopt;
 }
 
-TokenTable table_of(const TokenizerData& data) {
-  std::size_t bytes = 0;
-  for (const std::string& token : data.tokens) bytes += token.size();
-  TokenTable table(data.tokens.size(), bytes);
-  for (const std::string& token : data.tokens) table.add(token);
-  table.index();
-  return table;
-}
-
 // One way of cutting text that comes after another: expressions, or spaces.
 struct Stage {
   std::unique_ptr<TextSplitter> splitter;  // null: spaces
@@ -83,7 +74,7 @@ std::vector<Stage> stages_of(const std::vector<SplitRule>& rules, const std::str
 class SentencePieceBpe : public TextCodec {
  public:
   SentencePieceBpe(const TokenizerData& data, TokenKinds kinds, const std::string& file)
-      : table_(table_of(data)),
+      : table_(data.tokens),
         kinds_(kinds),
         merges_(data.merges),
         scores_(data.scores),
@@ -101,19 +92,14 @@ class SentencePieceBpe : public TextCodec {
     for (std::uint32_t id = 0; id < kinds.size(); id++)
       if (kinds[id] == TokenKind::byte)
         if (const auto byte = byte_of_spelling(table_.text(id)); byte && byte_ids_[*byte] == kNone) byte_ids_[*byte] = id;
-    auto match = data.matches.begin();
-    for (std::uint32_t id = 0; id < kinds.size(); id++) {
-      compress::TokenMatch rules{.id = id};
-      if (match != data.matches.end() && match->id == id) rules = *match++;
-      if (!stands_apart(kinds[id])) continue;
-      const bool special = kinds[id] == TokenKind::special;
+    for_each_token_apart(data, kinds, [&](std::uint32_t id, const compress::TokenMatch& rules, bool special) {
       if (!special && !scores_.empty())  // SentencePiece keeps them whole while it merges
         kept_whole_.add(id, replaced(table_.text(id), spaces_alone()), {}, false);
       else if (rules.normalized)
         normalized_.push_back(id), after_.add(id, replaced(table_.text(id), replacements_), rules, special);
       else
         before_.add(id, table_.text(id), rules, special);
-    }
+    });
     for (AddedTokens* added : {&before_, &after_, &kept_whole_}) added->index();
   }
 
@@ -217,20 +203,9 @@ class SentencePieceBpe : public TextCodec {
 
   // Text without tokens that stand apart. Well-formed runs are cut by the rules; broken bytes are pieces of their own.
   void plain(std::string_view text, bool first, std::vector<std::uint32_t>& out) const {
-    std::size_t begin = 0, at = 0;
-    const auto run = [&](std::size_t end) {
-      if (end > begin) cut(text.substr(begin, end - begin), first && begin == 0, 0, out);
-    };
-    while (at < text.size()) {
-      const Utf8Step step = next_character(text.substr(at));
-      if (step.kind != Utf8Step::Kind::whole) {
-        run(at);
-        piece(text.substr(at, step.bytes), out);
-        begin = at + step.bytes;
-      }
-      at += step.bytes;
-    }
-    run(text.size());
+    for_each_run(
+        text, [&](std::string_view run) { cut(run, first && run.data() == text.data(), 0, out); },
+        [&](std::string_view broken) { piece(broken, out); });
   }
 
   void cut(std::string_view text, bool first, std::size_t stage, std::vector<std::uint32_t>& out) const {
@@ -294,9 +269,7 @@ class SentencePieceBpe : public TextCodec {
 }  // namespace
 
 std::unique_ptr<TextCodec> make_sentencepiece_bpe(const TokenizerData& data, TokenKinds kinds, const std::string& file) {
-  for (const compress::Merge& merge : data.merges)
-    if (std::max({merge.left, merge.right, merge.result}) >= data.tokens.size())
-      throw Error(ErrorKind::bad_file, file + ", tokenizer", "a merge names a token past the vocabulary");
+  check_merges(data, file);
   if (!data.scores.empty() && data.scores.size() != data.tokens.size())
     throw Error(ErrorKind::bad_file, file + ", tokenizer",
                 std::to_string(data.scores.size()) + " scores for " + std::to_string(data.tokens.size()) + " tokens");

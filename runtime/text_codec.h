@@ -36,6 +36,17 @@ constexpr bool stands_apart(compress::TokenKind kind) {
   return kind == compress::TokenKind::special || kind == compress::TokenKind::user_defined;
 }
 
+// Calls use(id, how it is looked for, is it special) for each of them, ids ascending.
+template <class Use>
+void for_each_token_apart(const compress::TokenizerData& data, TokenKinds kinds, Use&& use) {
+  auto match = data.matches.begin();
+  for (std::uint32_t id = 0; id < kinds.size(); id++) {
+    compress::TokenMatch rules{.id = id};
+    if (match != data.matches.end() && match->id == id) rules = *match++;
+    if (stands_apart(kinds[id])) use(id, rules, kinds[id] == compress::TokenKind::special);
+  }
+}
+
 // Throws Error(unsupported) for a kind without a row, and what its constructor throws.
 std::unique_ptr<TextCodec> make_text_codec(const compress::TokenizerData& data, TokenKinds kinds, const std::string& file);
 

@@ -10,6 +10,14 @@ TokenTable::TokenTable(std::size_t tokens, std::size_t bytes) {
   offsets_.push_back(0);
 }
 
+TokenTable::TokenTable(std::span<const std::string> tokens) {
+  std::size_t bytes = 0;
+  for (const std::string& token : tokens) bytes += token.size();
+  *this = TokenTable(tokens.size(), bytes);
+  for (const std::string& token : tokens) add(token);
+  index();
+}
+
 void TokenTable::add(std::string_view text) {
   bytes_.insert(bytes_.end(), text.begin(), text.end());
   offsets_.push_back(static_cast<std::uint32_t>(bytes_.size()));

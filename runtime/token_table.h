@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,6 +14,8 @@ namespace leafcutter::runtime {
 class TokenTable {
  public:
   TokenTable(std::size_t tokens, std::size_t bytes);
+
+  explicit TokenTable(std::span<const std::string> tokens);  // these, indexed
 
   void add(std::string_view text);  // the next id
   void index();                     // after the last add: makes find work; of equal texts the first id counts

@@ -67,7 +67,6 @@ std::string Tokenizer::decode(std::span<const std::uint32_t> ids, bool with_spec
 
 std::uint32_t Tokenizer::vocabulary_size() const { return state_->vocabulary; }
 std::optional<std::uint32_t> Tokenizer::begin_id() const { return state_->prompt_begin; }
-std::optional<std::uint32_t> Tokenizer::unknown_id() const { return state_->unknown; }
 std::optional<std::uint32_t> Tokenizer::begin_token() const { return state_->begin; }
 std::optional<std::uint32_t> Tokenizer::end_token() const { return state_->end; }
 

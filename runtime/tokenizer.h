@@ -31,8 +31,6 @@ class Tokenizer {
   // Without the space that encoding put in front, for tokenizers that do so.
   std::string decode(std::span<const std::uint32_t> ids, bool with_special = false) const;
 
-  // What stands for text that no token spells. CPM-Live leaves it out of prompts, encode does not.
-  std::optional<std::uint32_t> unknown_id() const;
   std::uint32_t vocabulary_size() const;             // real entries; ids above are padding of the model's rows
   std::optional<std::uint32_t> begin_id() const;     // to put in front of a prompt; none when the tokenizer adds none
   std::optional<std::uint32_t> begin_token() const;  // the same, whether it is put in front or not
@@ -40,8 +38,8 @@ class Tokenizer {
   // A token that stands apart (special or user-defined) by its spelling.
   std::optional<std::uint32_t> marker(std::string_view spelling) const;
   bool is_special(std::uint32_t id) const;
-  bool is_unknown(std::uint32_t id) const;                           // stands for what the vocabulary has no word for
-  bool is_end(std::uint32_t id) const;                               // end of text or of turn, as the tokenizer knows
+  bool is_unknown(std::uint32_t id) const;  // stands for what the vocabulary has no word for: CPM-Live leaves it out of prompts
+  bool is_end(std::uint32_t id) const;      // end of text or of turn, as the tokenizer knows
   std::optional<std::uint32_t> id_of(std::string_view token) const;  // by its spelling in the vocabulary
   const std::string& chat_template_name() const;                     // recognised built-in ("chatml"), or empty
   std::size_t memory_bytes() const;                                  // what it holds

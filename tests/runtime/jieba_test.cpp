@@ -111,7 +111,10 @@ TEST_CASE("special tokens are text unless asked for; decoding puts texts togethe
   CHECK(tokenizer.decode(ids, true) == "<s>一 \n<unk>.</s>");
 }
 
-TEST_CASE("the unknown id is told") { CHECK(ant().unknown_id() == 1); }
+TEST_CASE("the unknown id is told") {
+  CHECK(ant().is_unknown(1));
+  CHECK_FALSE(ant().is_unknown(0));
+}
 
 TEST_CASE("broken UTF-8 is as many unknown characters as it has broken parts") {
   const runtime::Tokenizer tokenizer = ant();
