@@ -124,10 +124,7 @@ void plan_once(const PlanFlags& flags, const CommonFlags& common) {
   const PlannedIndex model = index_to_plan(flags.model, flags.format);
   Planning planning = planning_of(flags);
   // Refused before anything is measured, where it must be.
-  runtime::LoadOptions first = planning.options;
-  first.needed_positions = flags.wish.prompt_tokens;
-  first.sequences = first.logit_rows = flags.wish.batch;
-  runtime::plan_model(model.index, first, planning.host, planning.charged, nullptr);
+  runtime::plan_model(model.index, options_for(model.index, planning.options, flags.wish), planning.host, planning.charged, nullptr);
   const offload::HostRates rates = rates_of(flags, model, planning);
   const Estimate now = estimate(model.index, planning.options, flags.wish, planning.host, planning.charged, rates);
   std::uint64_t weights = 0;
@@ -146,6 +143,7 @@ void plan_once(const PlanFlags& flags, const CommonFlags& common) {
                         {"rows_per_step", now.planned.rows_per_step},
                         {"kv_type", kernels::kv_type_name(now.planned.kv_type)},
                         {"prompt_tokens", flags.wish.prompt_tokens},
+                        {"new_tokens", flags.wish.new_tokens},
                         {"batch", flags.wish.batch},
                         {"load_s", now.prediction.load_seconds},
                         {"step", step_json(now.prediction.decode)},
@@ -215,6 +213,9 @@ RunCommand add_plan(CLI::App& app) {
   app.add_option("--format", flags->format,
                  "format to plan a checkpoint or shape in (default: q4); with --sweep several, separated by commas");
   app.add_option("-p,--prompt-tokens", flags->wish.prompt_tokens, "prompt's length for the time to the first token")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("-n,--n-predict", flags->wish.new_tokens, "tokens to generate: the context has room for them")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   app.add_option("-b,--batch", flags->wish.batch, "sequences that decode together")->check(CLI::Range(1, 256))->capture_default_str();

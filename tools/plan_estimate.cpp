@@ -6,27 +6,33 @@
 
 #include "base/error.h"
 #include "base/size_text.h"
+#include "runtime/prompt_rows.h"
 #include "runtime/step_program_builder.h"
 
 namespace leafcutter::tools {
 
 offload::Prediction predict_plan(const compress::LeafIndex& index, const offload::Plan& plan, const Rows& rows, kernels::KvType kv_type,
                                  const Wish& wish, const offload::HostRates& rates, const offload::ReadShape& reads) {
-  const std::uint64_t block = std::min(rows.per_pass, wish.prompt_tokens);
-  const offload::StepProgram decode = runtime::step_program(index, wish.batch, wish.prompt_tokens, wish.batch, kv_type);
-  offload::StepProgram prefill = runtime::step_program(index, block, wish.prompt_tokens, 1, kv_type);
+  const std::uint64_t prompt = runtime::prompt_slots(index.model) + wish.prompt_tokens, block = std::min(rows.per_pass, prompt);
+  const std::uint64_t positions = prompt + wish.new_tokens / 2;  // on average
+  const offload::StepProgram decode = runtime::step_program(index, wish.batch, positions, wish.batch, kv_type);
+  offload::StepProgram prefill = runtime::step_program(index, block, prompt, 1, kv_type);
   prefill.block_rows = rows.per_step;
-  return offload::predict(index, plan, decode, prefill, wish.prompt_tokens * wish.batch, rates, reads);
+  return offload::predict(index, plan, decode, prefill, prompt * wish.batch, rates, reads);
 }
 
-Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish, const offload::HostMemory& host,
+runtime::LoadOptions options_for(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish) {
+  options.prompt_positions = runtime::prompt_slots(index.model) + wish.prompt_tokens;
+  options.needed_positions = options.prompt_positions + wish.new_tokens;
+  options.sequences = options.logit_rows = wish.batch;
+  return options;
+}
+
+Estimate estimate(const compress::LeafIndex& index, const runtime::LoadOptions& options, const Wish& wish, const offload::HostMemory& host,
                   std::uint64_t already_charged, const offload::HostRates& rates) {
-  options.needed_positions = std::max(options.needed_positions, wish.prompt_tokens);
-  options.sequences = wish.batch;
-  options.logit_rows = wish.batch;
   Estimate result;
   result.batch = wish.batch;
-  result.planned = runtime::plan_model(index, options, host, already_charged, nullptr);
+  result.planned = runtime::plan_model(index, options_for(index, options, wish), host, already_charged, nullptr);
   const runtime::PlannedModel& p = result.planned;
   result.prediction = predict_plan(index, p.plan, {p.rows_per_step, p.rows_per_pass}, p.kv_type, wish, rates, options.pager.reads);
   return result;

@@ -11,11 +11,15 @@
 
 namespace leafcutter::tools {
 
-// What is asked of the model: a prompt, and how many sequences decode together.
+// What is asked of the model: a prompt, an answer, and how many sequences decode together.
 struct Wish {
   std::uint64_t prompt_tokens = 128;
+  std::uint64_t new_tokens = 128;
   std::uint64_t batch = 1;
 };
+
+// The options with which `run` would load the model for this wish.
+runtime::LoadOptions options_for(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish);
 
 struct Estimate {
   runtime::PlannedModel planned;
@@ -25,7 +29,7 @@ struct Estimate {
 };
 
 // Throws Error(out_of_budget) as load() would. Nothing is measured here.
-Estimate estimate(const compress::LeafIndex& index, runtime::LoadOptions options, const Wish& wish, const offload::HostMemory& host,
+Estimate estimate(const compress::LeafIndex& index, const runtime::LoadOptions& options, const Wish& wish, const offload::HostMemory& host,
                   std::uint64_t already_charged, const offload::HostRates& rates);
 
 // How many rows go through a module at a time, and how many through all modules in one pass over the weights.

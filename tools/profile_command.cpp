@@ -58,12 +58,13 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
   const std::string path = resolve_model(flags.model, notes, stop);
   runtime::LoadOptions options = flags.load.options(path);
   if (options.threads == 0) options.threads = all_cores();
-  options.needed_positions = flags.prompt_tokens + flags.tokens;
 
   // Rates first, so that measuring them disturbs nothing.
   const compress::LeafIndex index = compress::read_leaf_index(*open_file(path));
   offload::HostRates rates = host_rates({options.threads, path, offload::products_of(index), flags.measure}).rates;
   flags.load.apply_link(rates);
+  const Wish wish{flags.prompt_tokens, flags.tokens, 1};
+  options = options_for(index, options, wish);
 
   Recording recording;
   recording.begin_phase("load");
@@ -85,7 +86,7 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
   recording.finish();
 
   const offload::Prediction prediction = predict_plan(model->index(), model->plan(), {model->rows_per_step(), model->rows_per_pass()},
-                                                      model->kv_type(), {flags.prompt_tokens, 1}, rates, options.pager.reads);
+                                                      model->kv_type(), wish, rates, options.pager.reads);
   ordered_json report = {{"model", path},
                          {"prompt_tokens", flags.prompt_tokens},
                          {"tokens", result.ids.size()},

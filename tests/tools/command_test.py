@@ -196,11 +196,19 @@ class Command(unittest.TestCase):
     def test_plan_says_what_run_will_do(self):
         # A program with AddressSanitizer in it is charged with more than 64 MiB before it begins.
         budget = "512MiB"
-        plan = objects(call("plan", self.leaf, "--memory", budget, "--json"))[-1]
+        plan = objects(call("plan", self.leaf, "-p", 1, "-n", 1, "--memory", budget, "--json"))[-1]
         for key in ("tokens_per_s", "first_token_s", "limit", "peak"):
             self.assertIn(key, plan)
         done = objects(call("run", self.leaf, "--ids", "1", "-n", 1, "--memory", budget, "--json"))[-1]
         self.assertEqual(plan["ctx_size"], done["ctx_size"])
+        for prompt, tokens in ((3, 5), (40, 9), (90, 1)):  # the workspace follows the prompt, the context both
+            wish = ("--memory", budget, "-n", tokens, "--json")
+            plan = objects(call("plan", self.leaf, "-p", prompt, *wish))[-1]
+            done = objects(call("run", self.leaf, "--ids", ",".join(["1"] * prompt), "--lookup", "off", "--ignore-eos", *wish))[-1]
+            held = {entry["name"]: entry["bytes"] for entry in done["accounts"]}
+            for buffer in plan["buffers"]:
+                self.assertEqual(buffer["bytes"], held.get(buffer["name"], 0), buffer["name"])
+            self.assertEqual(plan["resident_bytes"], held["resident weights"])
         shape = objects(call("plan", "llama-48x4096", "--format", "q4", "--memory", "3GiB", "--json"))[-1]
         self.assertGreater(shape["streamed_bytes"], 1 << 30)
         self.assertTrue(any("memory" in hint["change"] for hint in shape["advice"]))
