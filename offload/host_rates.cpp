@@ -84,14 +84,15 @@ class ProductProbe {
         x_(kManyRows * k_, 0.5f),
         groups_(kernels::activation_groups(k_) * kManyRows) {}
 
-  // Seconds of one pass over `bytes` of weights with `rows` rows.
-  void pass(std::size_t bytes, std::size_t rows) {
+  // Seconds of one pass over `bytes` of weights, from `begin` on, with `rows` rows.
+  void pass(std::size_t bytes, std::size_t rows, std::size_t begin = 0) {
+    const std::byte* const weights = weights_ + begin;
     const std::size_t strips = bytes / strip_bytes_, step = std::max<std::size_t>(2, kPieceBytes / strip_bytes_);
     y_.resize(std::max(y_.size(), rows * strips * kernels::kStripRows));
     kernels::quantize_rows_portable({x_.data(), k_, rows, k_, 0, rows, groups_.data()});
     team_.run((strips + step - 1) / step, [&](std::size_t piece, std::size_t) {
       kernels::MatmulArgs args{};
-      args.weights = weights_ + piece * step * strip_bytes_;
+      args.weights = weights + piece * step * strip_bytes_;
       args.k = k_;
       args.strips = std::min(step, strips - piece * step);
       args.outputs = args.strips * kernels::kStripRows;
@@ -106,6 +107,16 @@ class ProductProbe {
     });
   }
 
+  // What a product of an ordinary size costs beyond moving its weights: one big one beside many of a megabyte.
+  double meeting_seconds() {
+    const std::size_t slice = std::min(bytes_, kSliceBytes) / strip_bytes_ * strip_bytes_, slices = bytes_ / slice;
+    const double whole = median_seconds(5, [&] { pass(slice * slices, 1); });
+    const double sliced = median_seconds(5, [&] {
+      for (std::size_t i = 0; i < slices; i++) pass(slice, 1, i * slice);
+    });
+    return std::max(1e-7, (sliced - whole) / static_cast<double>(slices));
+  }
+
   ProductRates rates() {
     constexpr std::size_t kManyBytes = std::size_t{2} << 20;
     const std::size_t all = bytes_ / strip_bytes_ * strip_bytes_, some = kManyBytes / strip_bytes_ * strip_bytes_;
@@ -118,7 +129,7 @@ class ProductProbe {
   }
 
  private:
-  static constexpr std::size_t kManyRows = 128;
+  static constexpr std::size_t kManyRows = 128, kSliceBytes = std::size_t{1} << 20;
   ThreadTeam& team_;
   const std::byte* weights_;
   std::size_t bytes_;
@@ -168,18 +179,6 @@ double attention_rate(ThreadTeam& team) {
     });
   });
   return 4.0 * kHeads * kHeadDim * kPositions * kRows / seconds / 1e9;
-}
-
-double meeting_seconds(ThreadTeam& team) {
-  constexpr std::size_t kMeetings = 200;
-  std::atomic<std::uint64_t> sum{0};
-  return median_seconds(3,
-                        [&] {
-                          for (std::size_t i = 0; i < kMeetings; i++)
-                            team.run(2 * team.size(),
-                                     [&](std::size_t piece, std::size_t) { sum.fetch_add(piece, std::memory_order_relaxed); });
-                        }) /
-         kMeetings;
 }
 
 double check_rate(const PageBuffer& buffer) {
@@ -256,10 +255,12 @@ HostRates measure_host_rates(std::size_t threads, const std::string& file, const
     rates.disturbed = share.get() < kQuiet;
     rates.check_gb_s = check_rate(buffer);
     rates.decode_gb_s = decode_rate(buffer);
-    if (!rates.products.empty()) contention(team, buffer, rates);
+    if (!rates.products.empty()) {
+      rates.meeting_s = ProductProbe(team, buffer, rates.products.front()).meeting_seconds();
+      contention(team, buffer, rates);
+    }
   }
   rates.attention_gop_s = attention_rate(team);
-  rates.meeting_s = meeting_seconds(team);
   if (!file.empty()) {
     try {
       constexpr std::uint64_t kDiskBytes = std::uint64_t{256} << 20;

@@ -35,11 +35,22 @@ struct ModuleTime {
   double seconds() const { return memory + compute; }
 };
 
+// How often the threads are handed something and meet again: query, key and value at once, attention, output; gate and up at once, down; the head.
+double meetings_of(compress::ModuleKind kind) {
+  switch (kind) {
+    case compress::ModuleKind::attention:
+      return 3;
+    case compress::ModuleKind::feed_forward:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
 // Every product takes the longer of moving its weights and doing its arithmetic; what lies between products is counted by bytes and by meetings of the threads.
 ModuleTime module_time(const LeafIndex& index, const StepModule& step, const HostRates& rates) {
   const compress::ModuleEntry& module = index.modules.at(step.module);
   ModuleTime time;
-  double products = 0;
   for (std::uint32_t t = module.first_tensor; t < module.first_tensor + module.tensor_count; t++) {
     const compress::TensorEntry& tensor = index.tensors[t];
     if (!is_multiplied(tensor.role, index.model.tied_head)) continue;
@@ -48,11 +59,10 @@ ModuleTime module_time(const LeafIndex& index, const StepModule& step, const Hos
     const double doing = 2.0 * static_cast<double>(tensor.rows) * static_cast<double>(tensor.k) * static_cast<double>(step.rows) /
                          (rate.many_rows_gop_s * 1e9);
     (moving >= doing ? time.memory : time.compute) += std::max(moving, doing);
-    products++;
   }
   time.compute += static_cast<double>(step.attention_operations) / (rates.attention_gop_s * 1e9);
   time.memory += static_cast<double>(step.kv_bytes + step.row_bytes) / (rates.memory_gb_s * 1e9);
-  time.compute += products * rates.meeting_s;
+  time.compute += meetings_of(module.kind) * rates.meeting_s;
   return time;
 }
 

@@ -29,9 +29,9 @@ struct HostRates {
   double lookup_s = 0;        // reading a row of an embedding, transfer included
   std::vector<ProductRates> products;
   double attention_gop_s = 0;  // attention of many rows, all threads
-  double meeting_s = 0;        // handing out one small job to all threads and meeting again
-  double check_gb_s = 0;       // hashing, one thread
-  double decode_gb_s = 0;      // zstd, one thread, bytes that come out
+  double meeting_s = 0;   // what a product takes beyond moving its weights: handing it out, pieces that do not come out even, meeting again
+  double check_gb_s = 0;  // hashing, one thread
+  double decode_gb_s = 0;  // zstd, one thread, bytes that come out
   // While one thread checks, products and checks share cores and memory: the speed of each beside the other, of its own.
   double compute_beside_check = 1, check_beside_compute = 1;
   bool disturbed = false;  // others used the processors while this was measured: it is too slow
