@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -16,8 +17,8 @@
 #include "base/error.h"
 #include "base/page_buffer.h"
 #include "compress/leaf_reader.h"
-#include "offload/byte_ring.h"
 #include "offload/chunk_sizes.h"
+#include "offload/read_ahead.h"
 #include "offload/read_queue.h"
 #include "offload/resident_loader.h"
 #include "offload/system_text.h"
@@ -45,13 +46,6 @@ std::size_t most_streamed_of_a_module(const LeafIndex& index, const Plan& plan) 
   return most;
 }
 
-PagerOptions usable(PagerOptions options) {
-  options.reads.in_flight = std::max<std::size_t>(1, options.reads.in_flight);
-  options.read_threads = std::max<std::size_t>(1, options.read_threads);
-  options.reads.bytes = std::max<std::size_t>(compress::kPage, options.reads.bytes / compress::kPage * compress::kPage);
-  return options;
-}
-
 // Does the kernel back at least half of `bytes` of this process with huge pages? Some containers refuse them, and direct reads then run at half the rate.
 bool huge_pages_back(std::uint64_t bytes) {
   std::ifstream in("/proc/self/smaps_rollup");
@@ -61,30 +55,18 @@ bool huge_pages_back(std::uint64_t bytes) {
 
 }  // namespace
 
-// Streamed chunks are numbered on and on: turn n is chunk streamed[n % streamed.size()]. Turns first..issued-1 have a region of the ring each; `acquired` is the next to be asked for.
-//
 // Whoever changes something that could let a read begin (a region given back, a staging slot freed, a read ended) calls issue() before it lets the mutex go. So there is no thread that only
 // decides, and nothing to wake for it: reads begin where the reason for them arises.
 struct Pager::State {
-  enum class Stage { reading, arrived, checking, ready, failed, released };
-  struct Region {
-    std::uint32_t chunk = 0;
-    std::size_t offset = 0;   // in the ring
-    std::size_t staging = 0;  // slot of the staging area where a coded chunk is read to; kNowhere: none
-    Stage stage = Stage::reading;
-    std::size_t asked = 0;      // bytes of it that reads were begun for
-    std::size_t in_flight = 0;  // reads of it
-    std::exception_ptr failure;
-    std::uint64_t asked_ns = 0;  // of the trace
-  };
+  using Stage = ReadAhead::Stage;
 
   State(std::shared_ptr<File> the_file, const LeafIndex& the_index, const Plan& plan, std::vector<std::uint32_t> order,
         MemoryAccount& account, const PagerOptions& the_options)
       : file(std::move(the_file)),
         index(the_index),
-        options(usable(the_options)),
+        options(the_options),
         resident_offset(index.chunks.size(), kNowhere),
-        ring(static_cast<std::size_t>(plan.ring_bytes)) {
+        position(index.chunks.size(), kNowhere) {
     std::size_t arena_bytes = 0;
     const auto keep = [&](std::uint32_t c) {
       resident_offset[c] = arena_bytes;
@@ -92,10 +74,12 @@ struct Pager::State {
       residents.push_back(c);
     };
     for (const std::uint32_t c : order) {
-      if (plan.resident.at(c))
+      if (plan.resident.at(c)) {
         keep(c);
-      else
+      } else {
+        position[c] = streamed.size();
         streamed.push_back(c);
+      }
       if (index.chunks[c].codec != Codec::none) staging_slot = std::max(staging_slot, stored_pages(index.chunks[c]));
     }
     for (std::uint32_t c = 0; c < plan.resident.size(); c++)  // those that no step visits: a table whose rows are looked up
@@ -105,15 +89,19 @@ struct Pager::State {
     if (staging_slot > 0) {
       staging = PageBuffer(kStagingSlots * staging_slot, "staging of coded chunks");
       staging_entry = account.add("staging of coded chunks", Tier::host, staging.size());
-      for (std::size_t slot = 0; slot < kStagingSlots; slot++) free_staging.push_back(slot);
     }
     if (streamed.empty()) return;
     ring_memory = PageBuffer(static_cast<std::size_t>(plan.ring_bytes), "ring of streamed chunks");
     ring_entry = account.add("ring of streamed chunks", Tier::host, plan.ring_bytes);
-    regions.resize(kRegionsAhead + most_streamed_of_a_module(index, plan));
-    to_check.reserve(regions.size());
+    std::vector<ReadAhead::Chunk> chunks;
+    chunks.reserve(streamed.size());
+    for (const std::uint32_t c : streamed)
+      chunks.push_back({slot_bytes(index.chunks[c]), stored_pages(index.chunks[c]), index.chunks[c].codec != Codec::none});
+    ahead.emplace(std::move(chunks), ring_memory.size(), staging_slot > 0 ? kStagingSlots : 0, most_streamed_of_a_module(index, plan),
+                  options.reads);
+    if (options.trace) asked_ns.resize(ahead->most_turns());
     const ReadDone done = [this](std::uint64_t turn, std::exception_ptr failure) { arrived(turn, failure); };
-    const std::size_t depth = options.reads.in_flight;
+    const std::size_t depth = std::max<std::size_t>(1, options.reads.in_flight);
     if (options.backend != ReadBackend::threads && (file->descriptor() >= 0 || options.backend == ReadBackend::io_uring)) {
       try {
         queue = make_uring_read_queue(file, ring_memory.bytes(), depth, done);
@@ -121,7 +109,7 @@ struct Pager::State {
         if (options.backend == ReadBackend::io_uring) throw;
       }
     }
-    if (!queue) queue = make_thread_read_queue(file, std::min(options.read_threads, depth), depth, done);
+    if (!queue) queue = make_thread_read_queue(file, std::max<std::size_t>(1, std::min(options.read_threads, depth)), depth, done);
     // One core hashes faster than disks read; decoding is slower, so that coded chunks have a second one.
     const std::size_t wanted = staging_slot > 0 ? 2 : 1;
     checkers.reserve(wanted);
@@ -144,92 +132,43 @@ struct Pager::State {
 
   // ---- reading ahead; the mutex is held
 
-  Region& region(std::uint64_t turn) { return regions[turn % regions.size()]; }
-  std::uint32_t chunk_of(std::uint64_t turn) const { return streamed[turn % streamed.size()]; }
+  std::uint32_t chunk_of(std::uint64_t turn) const { return streamed[ahead->position(turn)]; }
 
-  // A chunk is read in pieces, in order: disks share their rate out among the reads that are in flight, so that large reads begun together also end together, and late; small ones deliver chunk after
-  // chunk with as many bytes in flight as the disk wants and no more.
   void issue() {
-    while (!stopping && in_flight < options.reads.in_flight) {
-      if (!asking && !begin_region()) return;
-      ask_piece();
+    if (stopping) return;
+    while (const auto piece = ahead->begin_read()) {
+      if (options.trace && piece->begin == 0) asked_ns[piece->turn % asked_ns.size()] = options.trace->now_ns();
+      if (ahead->reads_in_flight() == 1) busy_since = Clock::now();
+      stats.read_bytes += piece->bytes;
+      queue->submit({index.chunks[chunk_of(piece->turn)].file_offset + piece->begin,
+                     stored_of(piece->turn).subspan(piece->begin, piece->bytes), piece->turn});
     }
   }
 
-  // Room for the next chunk; false when there is none now.
-  bool begin_region() {
-    if (paused || issued - first >= regions.size()) return false;
-    const std::uint32_t c = chunk_of(issued);
-    const ChunkEntry& chunk = index.chunks[c];
-    const bool coded = chunk.codec != Codec::none;
-    if (coded && free_staging.empty()) return false;
-    const auto at = ring.take(slot_bytes(chunk));
-    if (!at) return false;
-    Region& r = region(issued);
-    r = Region{};
-    r.chunk = c;
-    r.offset = *at;
-    r.staging = kNowhere;
-    if (options.trace) r.asked_ns = options.trace->now_ns();
-    if (coded) {
-      r.staging = free_staging.back();
-      free_staging.pop_back();
-    }
-    issued++;
-    unsettled++;
-    asking = true;
-    return true;
-  }
-
-  // Where a region's chunk is read to.
-  std::span<std::byte> stored_of(const Region& r) const {
-    const std::size_t bytes = stored_pages(index.chunks[r.chunk]);
-    return r.staging == kNowhere ? ring_memory.bytes().subspan(r.offset, bytes) : staging.bytes().subspan(r.staging * staging_slot, bytes);
-  }
-
-  // The next piece of the youngest region.
-  void ask_piece() {
-    const std::uint64_t turn = issued - 1;
-    Region& r = region(turn);
-    const std::span<std::byte> stored = stored_of(r);
-    const std::span<std::byte> piece = stored.subspan(r.asked, std::min(options.reads.bytes, stored.size() - r.asked));
-    const std::uint64_t offset = index.chunks[r.chunk].file_offset + r.asked;
-    r.asked += piece.size();
-    r.in_flight++;
-    asking = r.asked < stored.size();
-    if (in_flight++ == 0) busy_since = Clock::now();
-    stats.read_bytes += piece.size();
-    queue->submit({offset, piece, turn});
+  // Where a turn's chunk is read to.
+  std::span<std::byte> stored_of(std::uint64_t turn) const {
+    const std::size_t bytes = stored_pages(index.chunks[chunk_of(turn)]), slot = ahead->staging_slot(turn);
+    return slot == ReadAhead::kNoSlot ? ring_memory.bytes().subspan(ahead->ring_offset(turn), bytes)
+                                      : staging.bytes().subspan(slot * staging_slot, bytes);
   }
 
   void arrived(std::uint64_t turn, const std::exception_ptr& failure) {
-    bool settled = false, whole = false;
+    bool failed = false, whole = false;
     {
       const std::lock_guard lock(mutex);
-      if (--in_flight == 0) stats.disk_busy_seconds += seconds_between(busy_since, Clock::now());
-      Region& r = region(turn);
-      r.in_flight--;
-      if (failure && !r.failure) r.failure = named(r.chunk, failure);
-      if (r.failure && asking_for(turn)) asking = false;  // the rest of it is of no use
-      if (r.in_flight == 0 && !asking_for(turn)) {
-        if (options.trace) options.trace->add(TraceKind::read, r.asked_ns, r.chunk, r.asked);
-        if (r.failure) {
-          settled = true;
-          finish(r, Stage::failed);
-        } else {
-          whole = true;
-          r.stage = Stage::arrived;
-          to_check.push_back(turn);
-        }
+      const std::uint32_t chunk = chunk_of(turn);
+      const bool settled = ahead->end_read(turn, failure ? named(chunk, failure) : nullptr);
+      if (ahead->reads_in_flight() == 0) stats.disk_busy_seconds += seconds_between(busy_since, Clock::now());
+      if (settled) {
+        failed = ahead->stage(turn) == Stage::failed;
+        whole = !failed;
+        if (options.trace) options.trace->add(TraceKind::read, asked_ns[turn % asked_ns.size()], chunk, stored_pages(index.chunks[chunk]));
       }
       issue();
     }
-    if (settled) changed.notify_one();
+    if (failed) changed.notify_one();
     if (whole) arrivals.notify_one();
   }
-
-  // Are there pieces of this region that no read was begun for?
-  bool asking_for(std::uint64_t turn) const { return asking && turn + 1 == issued; }
 
   // A read's error says where in the file; people want to know which chunk of what.
   std::exception_ptr named(std::uint32_t chunk, const std::exception_ptr& failure) const {
@@ -240,95 +179,47 @@ struct Pager::State {
     } catch (...) { return failure; }
   }
 
-  void finish(Region& r, Stage stage) {
-    r.stage = stage;
-    unsettled--;
-    if (r.staging != kNowhere) {
-      free_staging.push_back(r.staging);
-      r.staging = kNowhere;
-    }
-  }
-
   void check_loop() {
     std::unique_lock lock(mutex);
     for (;;) {
-      arrivals.wait(lock, [this] { return stopping || !to_check.empty(); });
+      arrivals.wait(lock, [this] { return stopping || ahead->can_check(); });
       if (stopping) return;
-      const std::uint64_t turn = to_check.front();
-      to_check.erase(to_check.begin());
-      Region& r = region(turn);
-      r.stage = Stage::checking;
-      const ChunkEntry& chunk = index.chunks[r.chunk];
-      const std::span<std::byte> raw = ring_memory.bytes().subspan(r.offset, chunk.raw_bytes);
-      const std::span<const std::byte> stored = stored_of(r);
+      const std::uint64_t turn = ahead->begin_check().value();
+      const std::uint32_t c = chunk_of(turn);
+      const std::span<std::byte> raw = ring_memory.bytes().subspan(ahead->ring_offset(turn), index.chunks[c].raw_bytes);
+      const std::span<const std::byte> stored = stored_of(turn);
       lock.unlock();
       const auto start = Clock::now();
       std::exception_ptr failure;
       try {
-        const TraceSpan span(options.trace, TraceKind::check, r.chunk, chunk.raw_bytes);
-        compress::decode_chunk(index, r.chunk, stored, raw, file->name());
+        const TraceSpan span(options.trace, TraceKind::check, c, raw.size());
+        compress::decode_chunk(index, c, stored, raw, file->name());
       } catch (...) { failure = std::current_exception(); }
       const double spent = seconds_between(start, Clock::now());
       lock.lock();
       stats.check_seconds += spent;
-      r.failure = failure;
-      finish(r, failure ? Stage::failed : Stage::ready);
+      ahead->end_check(turn, failure);
       issue();
       changed.notify_one();  // acquire and reset are called from one thread
     }
   }
 
-  void free_released() {
-    while (first < acquired && region(first).stage == Stage::released) {
-      first++;
-      ring.give_back_oldest(first < issued ? region(first).offset : 0);
-    }
-    issue();
-  }
-
-  // Begins the order anew. Late in a step the next one's first chunks are there already: then they stay.
-  void start_over(std::unique_lock<std::mutex>& lock) {
-    const bool was_paused = std::exchange(paused, true);
-    // Reads and checks under way end first: nothing may write into a region that is given away, and none of their errors may come up later.
-    changed.wait(lock, [this] { return unsettled == 0; });
-    const std::uint64_t next = round_up(acquired, streamed.size());
-    bool keep = next < issued;
-    for (std::uint64_t turn = next; turn < issued; turn++) keep = keep && region(turn).stage != Stage::failed;
-    if (keep) {
-      for (std::uint64_t turn = first; turn < next; turn++) region(turn).stage = Stage::released;
-      acquired = next;
-      free_released();
-    } else {
-      first = acquired = issued = 0;
-      ring = ByteRing(ring_memory.size());
-    }
-    paused = was_paused;
-    issue();
-  }
-
-  static constexpr std::size_t kRegionsAhead = 256;  // beside what is held
-
   const std::shared_ptr<File> file;
   const LeafIndex& index;
   const PagerOptions options;
   std::vector<std::size_t> resident_offset;  // in the arena; kNowhere for streamed chunks
+  std::vector<std::size_t> position;         // among the streamed chunks
   std::vector<std::uint32_t> residents, streamed;
   PageBuffer arena, ring_memory, staging;
   MemoryAccount::Entry arena_entry, ring_entry, staging_entry;
   std::size_t staging_slot = 0;
 
   mutable std::mutex mutex;
-  std::condition_variable changed;   // acquire and reset wait here
-  std::condition_variable arrivals;  // the checker waits here
-  ByteRing ring;
-  std::vector<Region> regions;
-  std::vector<std::uint64_t> to_check;
-  std::vector<std::size_t> free_staging;
-  std::uint64_t first = 0, acquired = 0, issued = 0;  // turns
-  std::size_t in_flight = 0;
-  std::size_t unsettled = 0;                             // regions that are neither ready nor failed nor released
-  bool asking = false;                                   // the youngest region has pieces that no read was begun for
-  bool stopping = false, paused = true, loaded = false;  // paused: no region is begun
+  std::condition_variable changed;      // acquire and reset wait here
+  std::condition_variable arrivals;     // the checker waits here
+  std::optional<ReadAhead> ahead;       // none when nothing is streamed
+  std::vector<std::uint64_t> asked_ns;  // of the trace, by turn
+  bool stopping = false, loaded = false;
   Clock::time_point busy_since;
   PagerStats stats;
 
@@ -367,7 +258,7 @@ void Pager::load_residents(const std::function<void(std::uint64_t, std::uint64_t
   s.stats.read_bytes += read;
   s.stats.huge_pages = huge_pages_back(s.arena.size() + s.ring_memory.size());
   if (!s.streamed.empty()) {
-    s.paused = false;
+    s.ahead->resume();
     s.issue();
   }
 }
@@ -377,26 +268,26 @@ std::span<const std::byte> Pager::acquire(std::size_t chunk) {
   const std::uint32_t raw_bytes = s.index.chunks[chunk].raw_bytes;
   if (s.resident_offset[chunk] != kNowhere) return s.arena.bytes().subspan(s.resident_offset[chunk], raw_bytes);
   std::unique_lock lock(s.mutex);
-  const std::uint64_t turn = s.acquired;
-  if (s.streamed.empty() || s.chunk_of(turn) != chunk) throw std::logic_error("chunks must be acquired in the order of use");
-  State::Region& r = s.region(turn);
-  const auto settled = [&] { return turn < s.issued && (r.stage == State::Stage::ready || r.stage == State::Stage::failed); };
-  // Nothing under way and nothing begun: what is held leaves no room, and only this thread could give it back.
-  const auto stuck = [&] { return turn >= s.issued && s.unsettled == 0; };
+  if (s.streamed.empty() || s.chunk_of(s.ahead->next()) != chunk) throw std::logic_error("chunks must be acquired in the order of use");
+  ReadAhead& ahead = *s.ahead;
+  const std::uint64_t turn = ahead.next();
+  const auto settled = [&] {
+    return ahead.begun(turn) && (ahead.stage(turn) == State::Stage::ready || ahead.stage(turn) == State::Stage::failed);
+  };
   if (!settled()) {
     const auto start = Clock::now();
-    const TraceKind cause = turn >= s.issued                   ? TraceKind::wait_room
-                            : r.stage == State::Stage::reading ? TraceKind::wait_read
-                                                               : TraceKind::wait_check;
+    const TraceKind cause = !ahead.begun(turn)                           ? TraceKind::wait_room
+                            : ahead.stage(turn) == State::Stage::reading ? TraceKind::wait_read
+                                                                         : TraceKind::wait_check;
     const TraceSpan span(s.options.trace, cause, static_cast<std::uint32_t>(chunk));
-    s.changed.wait(lock, [&] { return settled() || stuck(); });
+    s.changed.wait(lock, [&] { return settled() || ahead.stuck(); });
     s.stats.wait_seconds += seconds_between(start, Clock::now());
-    if (stuck()) throw std::logic_error("no room in the ring for the next chunk: too much is held, or nothing was loaded");
+    if (ahead.stuck()) throw std::logic_error("no room in the ring for the next chunk: too much is held, or nothing was loaded");
   }
-  if (r.stage == State::Stage::failed) std::rethrow_exception(r.failure);
-  s.acquired++;
+  if (ahead.stage(turn) == State::Stage::failed) std::rethrow_exception(ahead.failure(turn));
+  ahead.acquire();
   s.stats.streamed_chunks++;
-  return s.ring_memory.bytes().subspan(r.offset, raw_bytes);
+  return s.ring_memory.bytes().subspan(ahead.ring_offset(turn), raw_bytes);
 }
 
 bool Pager::is_resident(std::size_t chunk) const { return state_->resident_offset[chunk] != kNowhere; }
@@ -405,28 +296,27 @@ void Pager::release(std::size_t chunk) {
   State& s = *state_;
   if (s.resident_offset[chunk] != kNowhere) return;
   const std::lock_guard lock(s.mutex);
-  for (std::uint64_t turn = s.first; turn < s.acquired; turn++) {
-    State::Region& r = s.region(turn);
-    if (r.chunk == chunk && r.stage == State::Stage::ready) {
-      r.stage = State::Stage::released;
-      s.free_released();
-      return;
-    }
-  }
+  s.ahead->release(s.position[chunk]);
+  s.issue();
 }
 
 void Pager::reset() {
   State& s = *state_;
   if (s.streamed.empty()) return;
   std::unique_lock lock(s.mutex);
-  s.start_over(lock);
+  const bool was_paused = s.ahead->paused();
+  s.ahead->pause();
+  s.changed.wait(lock, [&] { return s.ahead->settled(); });
+  s.ahead->start_over();
+  if (!was_paused) s.ahead->resume();
+  s.issue();
 }
 
 PagerStats Pager::stats() const {
   const State& s = *state_;
   const std::lock_guard lock(s.mutex);
   PagerStats stats = s.stats;
-  if (s.in_flight > 0) stats.disk_busy_seconds += seconds_between(s.busy_since, Clock::now());
+  if (s.ahead && s.ahead->reads_in_flight() > 0) stats.disk_busy_seconds += seconds_between(s.busy_since, Clock::now());
   stats.backend = s.queue ? s.queue->name() : "threads";
   stats.direct = s.file->direct();
   return stats;
