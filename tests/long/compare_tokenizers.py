@@ -1,9 +1,9 @@
 """Compares ids with the libraries tokenizers and sentencepiece on many nasty texts.
 
-usage: compare_tokenizers.py LEAFCUTTER FOLDER [TEXTS]      needs the packages tokenizers, sentencepiece, gguf, safetensors and numpy
+usage: compare_tokenizers.py LEAFCUTTER [FOLDER [TEXTS]]      needs the packages tokenizers, sentencepiece, gguf, safetensors and numpy; exit status 77 when one is not there
 
 Trains tokenizers of the kinds that LLaMA, TinyLlama, Gemma, DeepSeek, GPT-2 and LLaMA 3 have on the documentation of this machine (/usr/share/doc and
-/usr/share/common-licenses), each in FOLDER with a tiny checkpoint, and asks `leafcutter tokenize` for the ids of TEXTS texts (default 10000), with and without special
+/usr/share/common-licenses), each in FOLDER (default: one that is removed afterwards) with a tiny checkpoint, and asks `leafcutter tokenize` for the ids of TEXTS texts (default 10000), with and without special
 tokens, and for the text of the ids. Any difference is shown and makes the exit status 1.
 """
 import glob
@@ -13,11 +13,17 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 
-import numpy
-import sentencepiece
-from safetensors.numpy import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+try:
+    import gguf
+    import numpy
+    import sentencepiece
+    from safetensors.numpy import save_file
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)
 
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # Words of cased letters as Unicode 11 has them, punctuation, Chinese and Korean.
@@ -156,7 +162,6 @@ def ask(program, path, items, *flags):
 
 
 def gguf_of(path, model, prefix):
-    import gguf
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in {"embedding_length": 2, "context_length": 64, "block_count": 1, "feed_forward_length": 2, "head_count": 1}.items():
         {"embedding_length": writer.add_embedding_length, "context_length": writer.add_context_length, "block_count": writer.add_block_count,
@@ -189,7 +194,9 @@ def compare(name, items, expected, got, what):
 
 
 def main():
-    program, folder = sys.argv[1], sys.argv[2]
+    program = sys.argv[1]
+    temporary = tempfile.TemporaryDirectory()
+    folder = sys.argv[2] if len(sys.argv) > 2 else temporary.name
     corpus = list(documents())
     items = texts(int(sys.argv[3]) if len(sys.argv) > 3 else 10000, corpus)
     os.makedirs(folder, exist_ok=True)
