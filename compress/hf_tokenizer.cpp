@@ -48,6 +48,14 @@ std::string quoted(const std::string& text) {
   return out;
 }
 
+// Punctuation and ASCII's symbols as the tokenizers library knows them, from Unicode 8: without what has become punctuation since, with the two that have ceased to be.
+constexpr const char* kPunctuation =
+    R"((?![\x{61d}\x{9fd}\x{a76}\x{c77}\x{c84}\x{1b7d}\x{1b7e}\x{2e43}-\x{2e4f}\x{2e52}-\x{2e5d}\x{10ead}\x{10f55}-\x{10f59})"
+    R"(\x{10f86}-\x{10f89}\x{1144b}-\x{1144f}\x{1145a}\x{1145b}\x{1145d}\x{11660}-\x{1166c}\x{116b9}\x{1183b}\x{11944}-\x{11946})"
+    R"(\x{119e2}\x{11a3f}-\x{11a46}\x{11a9a}-\x{11a9c}\x{11a9e}-\x{11aa2}\x{11c41}-\x{11c45}\x{11c70}\x{11c71}\x{11ef7}\x{11ef8})"
+    R"(\x{11fff}\x{12ff1}\x{12ff2}\x{16e97}-\x{16e9a}\x{16fe2}\x{1e95e}\x{1e95f}]))"
+    R"([\p{P}!-/:-@\[-`{-~\x{166d}\x{111c9}])";
+
 // Reads the parts of tokenizer.json that say how text is treated. What is not served is remembered by name.
 class Pipeline {
  public:
@@ -76,8 +84,7 @@ class Pipeline {
       if (type == "Metaspace") return metaspace(part);
       if (type == "Whitespace") return expression(R"(\w+|[^\w\s]+)", SplitRule::Matches::removed, true);
       if (type == "WhitespaceSplit") return expression(R"(\s+)", SplitRule::Matches::removed, false);
-      if (type == "Punctuation")
-        return expression(R"([\p{P}!-/:-@\[-`{-~])", matches(json_text(part, "behavior", "Isolated", file_)), false);
+      if (type == "Punctuation") return expression(kPunctuation, matches(json_text(part, "behavior", "Isolated", file_)), false);
       refuse("pre-tokenizer", type);
     });
   }

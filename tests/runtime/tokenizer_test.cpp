@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "compress/hf_tokenizer.h"
+#include "runtime/text_splitter.h"
 #include "tests/support/expect_error.h"
 
 using namespace leafcutter;
@@ -191,4 +192,20 @@ TEST_CASE("a tokenizer of 50,000 tokens holds little more than its texts") {
   const runtime::Tokenizer tokenizer(std::move(data), "large.leaf");
   CHECK(tokenizer.memory_bytes() < 3 * text);
   CHECK(tokenizer.memory_bytes() > text);
+}
+
+TEST_CASE("Punctuation knows what the tokenizers library knows: U+1B7D came later, U+166D went") {
+  const std::string text =
+      R"({"pre_tokenizer":{"type":"Punctuation","behavior":"Isolated"},"model":{"type":"BPE","unk_token":"?","vocab":{"?":0,"a":1,"b":2},"merges":[]}})";
+  std::vector<std::string> notes;
+  const auto data = compress::tokenizer_from_json(text, {}, "tokenizer.json", notes);
+  REQUIRE(data.has_value());
+  const runtime::TextSplitter splitter(data->splits, "tokenizer.json");
+  const auto pieces = [&](const std::string& middle) { return splitter.split("a" + middle + "b").size(); };
+  CHECK(pieces("!") == 3);
+  CHECK(pieces("$") == 3);
+  CHECK(pieces("\u3002") == 3);
+  CHECK(pieces("\u166d") == 3);
+  CHECK(pieces("\u1b7d") == 1);
+  CHECK(pieces("\u2e52") == 1);
 }
