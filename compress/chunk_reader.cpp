@@ -101,6 +101,8 @@ void read_chunk(File& file, const LeafIndex& index, std::size_t chunk, std::span
   decode_chunk(index, chunk, stored.bytes(), raw, file.name());
 }
 
+std::size_t embedding_scratch_bytes(const TensorEntry& table) { return round_up(table.strip_bytes(), kPage) + 2 * kPage; }
+
 void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out,
                         TensorRole table) {
   const TensorEntry* found = index.find(table);
@@ -113,10 +115,14 @@ void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, s
   const std::uint64_t strip = row / kernels::kStripRows;
   const std::uint64_t begin = file_offset_of(index, t, strip), end = begin + t.strip_bytes();
   const std::uint64_t first_page = begin / kPage * kPage, bytes = round_up(end, kPage) - first_page;
-  if (scratch.size() < bytes + kPage) scratch.resize(bytes + kPage);
+  if (scratch.size() < bytes + kPage) scratch.resize(embedding_scratch_bytes(t));
   const auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
   const std::span<std::byte> pages = std::span(scratch).subspan(round_up(address, kPage) - address, bytes);
-  read_exactly(file, first_page, pages, std::string(role_name(table)) + ", row " + std::to_string(row));
+  try {
+    read_exactly(file, first_page, pages, "rows");
+  } catch (const Error& e) {  // only a row that fails pays for the words that name it
+    throw Error(e.kind(), std::string(role_name(table)) + ", row " + std::to_string(row), e.what());
+  }
   const std::span<const std::byte> bytes_of_strip = pages.subspan(begin - first_page, t.strip_bytes());
   check_tile(index, tensor, strip, bytes_of_strip, file.name());
   kernels::decode_strip_row(t.layout, bytes_of_strip.data(), t.k, row % kernels::kStripRows, out);

@@ -27,9 +27,10 @@ void decode_chunk(const LeafIndex& index, std::size_t chunk, std::span<const std
 void read_chunk(File& file, const LeafIndex& index, std::size_t chunk, std::span<std::byte> raw);
 
 // Reads the strip of the embedding (or of another table of its module) that holds `row`, checks its hash, decodes the row to k floats, undivided. Any File; reads are aligned to pages.
-// Thread-safe; `scratch` is grown as needed.
+// Thread-safe; `scratch` is grown to embedding_scratch_bytes of the table where it is smaller. Throws Error(io | bad_file) naming table, row and offset.
 void read_embedding_row(File& file, const LeafIndex& index, std::uint64_t row, std::vector<std::byte>& scratch, float* out,
                         TensorRole table = TensorRole::embedding);
+std::size_t embedding_scratch_bytes(const TensorEntry& table);
 
 // The same where the row's chunk is in memory, checked: which one that is, and the row out of its blob. row < table.rows.
 std::size_t chunk_of_embedding_row(const LeafIndex& index, const TensorEntry& table, std::uint64_t row);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/checked.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "base/page_buffer.h"
 #include "compress/leaf_index.h"
@@ -18,7 +19,9 @@ class PageRange {
   // [offset, offset + bytes) was checked to lie in the file, whose size is a multiple of kPage. Throws Error(io) naming `what`.
   PageRange(File& file, std::uint64_t offset, std::uint64_t bytes, const std::string& what)
       : begin_(offset / kPage * kPage), offset_(offset), bytes_(bytes), pages_(round_up(offset + bytes, kPage) - begin_, what, false) {
-    read_exactly(file, begin_, pages_.bytes(), what);
+    try {
+      read_exactly(file, begin_, pages_.bytes(), "bytes");
+    } catch (const Error& e) { throw Error(e.kind(), what, e.what()); }
   }
   std::span<const std::byte> bytes() const { return pages_.bytes().subspan(offset_ - begin_, bytes_); }
 

@@ -52,9 +52,10 @@ class ChunkHolder {
     current_ = nullptr;
   }
 
+  bool is_resident(std::size_t chunk) const { return pager_.is_resident(chunk); }
   // The blob of a chunk that is in memory for good; empty for others.
   std::span<const std::byte> resident(std::size_t chunk) const {
-    return pager_.is_resident(chunk) ? pager_.acquire(chunk) : std::span<const std::byte>();
+    return is_resident(chunk) ? pager_.acquire(chunk) : std::span<const std::byte>();
   }
 
   // After an error or a stop: forget what was held and begin the order anew.

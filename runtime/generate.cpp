@@ -41,10 +41,12 @@ GenerationResult generate(Model& model, std::span<const std::uint32_t> prompt, c
   const bool live = options.preset == Preset::cpm_live;
   const std::size_t not_penalised = live ? prompt.size() : 0;
   std::vector<std::uint32_t> ids(prompt.begin(), prompt.end());
+  ids.reserve(prompt.size() + std::min(options.max_tokens, model.ctx_size()) + 1);
   Sampler sampler(options.sampling);
   Speculator speculator(model, options.speculation);
   TextStream text(model.tokenizer(), options.stop);
   GenerationResult result;
+  result.ids.reserve(ids.capacity() - prompt.size());
 
   const auto start = Clock::now();
   std::vector<float> all_logits(speculator.most_rows() * vocabulary);

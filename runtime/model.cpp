@@ -89,8 +89,8 @@ class LoadedModel final : public Model {
 
   void step(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop) override {
     check(rows, logits);
-    const std::vector<std::size_t> cuts = cut_passes(rows);
-    const std::vector<std::uint64_t> before = positions();
+    cut_passes(rows);
+    const std::vector<std::size_t>& cuts = lists_.cuts;
     std::size_t logits_done = 0;
     try {
       for (std::size_t pass = 0; pass + 1 < cuts.size(); pass++) {
@@ -100,7 +100,7 @@ class LoadedModel final : public Model {
         for (const StepRow& row : part) logits_done += row.wants_logits ? opened_.index.model.vocab_size : 0;
       }
     } catch (...) {
-      for (std::uint32_t s = 0; s < before.size(); s++) cache_.truncate(s, before[s]);
+      for (std::uint32_t s = 0; s < lists_.before.size(); s++) cache_.truncate(s, lists_.before[s]);
       chunks_.abandon();
       throw;
     }
@@ -155,12 +155,6 @@ class LoadedModel final : public Model {
     return weights.position_bias ? PositionBias(model.segment_bias, weights.position_bias, ctx_size) : PositionBias();
   }
 
-  std::vector<std::uint64_t> positions() const {
-    std::vector<std::uint64_t> all;
-    for (std::uint32_t s = 0; s < options_.sequences; s++) all.push_back(cache_.positions(s));
-    return all;
-  }
-
   void check_sequence(std::uint32_t sequence) const {
     if (sequence >= options_.sequences)
       throw Error(ErrorKind::usage, path_, "sequence " + std::to_string(sequence) + " of " + std::to_string(options_.sequences));
@@ -180,10 +174,15 @@ class LoadedModel final : public Model {
                   "segment " + std::to_string(row.segment) + " of " + std::to_string(segments ? model.segment_bias.segment_types : 1));
   }
 
-  void check(std::span<const StepRow> rows, std::span<float> logits) const {
-    std::vector<std::uint64_t> next = positions();
-    std::vector<bool> begun(next.size());
-    for (std::size_t s = 0; s < next.size(); s++) begun[s] = next[s] > 0;
+  void check(std::span<const StepRow> rows, std::span<float> logits) {
+    auto& [before, next, begun, context_end, cuts] = lists_;
+    before.clear();
+    begun.clear();
+    for (std::uint32_t s = 0; s < options_.sequences; s++) {
+      before.push_back(cache_.positions(s));
+      begun.push_back(before[s] > 0);
+    }
+    next = before;
     std::size_t wanted = 0;
     for (const StepRow& row : rows) {
       check_token(row);
@@ -212,11 +211,12 @@ class LoadedModel final : public Model {
   }
 
   // Where passes begin and end: as long as they may be, but never between the context rows of a sequence.
-  std::vector<std::size_t> cut_passes(std::span<const StepRow> rows) const {
-    std::vector<std::size_t> context_end(options_.sequences);
+  void cut_passes(std::span<const StepRow> rows) {
+    std::vector<std::size_t>&context_end = lists_.context_end, &cuts = lists_.cuts;
+    context_end.assign(options_.sequences, 0);
     for (std::size_t r = 0; r < rows.size(); r++)
       if (rows[r].context) context_end[rows[r].sequence] = r + 1;
-    std::vector<std::size_t> cuts = {0};
+    cuts.assign(1, 0);
     while (cuts.back() < rows.size()) {
       const std::size_t begin = cuts.back(), limit = std::min<std::size_t>(rows.size(), begin + work_.pass_rows);
       std::size_t cut = begin, open = begin;  // context that has begun ends here
@@ -231,13 +231,20 @@ class LoadedModel final : public Model {
                     "load the model with room for this prompt (--ctx-size)");
       cuts.push_back(cut);
     }
-    return cuts;
   }
 
   std::string path_;
   LoadOptions options_;
   kernels::Isa isa_;
   OpenedFile opened_;
+  // What is known of a step's rows before it runs. Kept from one step to the next: a step allocates nothing.
+  struct StepLists {
+    std::vector<std::uint64_t> before, next;  // of each sequence: positions that are cached, and with the rows looked at so far
+    std::vector<bool> begun;                  // has anything that was no context
+    std::vector<std::size_t> context_end;     // behind its last context row
+    std::vector<std::size_t> cuts;            // where passes begin and end
+  };
+
   std::shared_ptr<File> file_;
   PlannedModel planned_;
   offload::MemoryAccount account_;
@@ -256,6 +263,7 @@ class LoadedModel final : public Model {
 };
 
 }  // namespace
+  StepLists lists_;
 
 std::unique_ptr<Model> Model::load(const std::string& path, const LoadOptions& options) {
   return std::make_unique<LoadedModel>(path, options);

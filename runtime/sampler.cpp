@@ -61,10 +61,11 @@ std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std
   if (options_.repetition_penalty != 1) {
     const std::size_t window =
         options_.repetition_window == 0 ? history.size() : std::min<std::size_t>(history.size(), options_.repetition_window);
-    std::vector<std::uint32_t> seen(history.end() - static_cast<std::ptrdiff_t>(window), history.end());
-    std::sort(seen.begin(), seen.end());
+    if (seen_.capacity() < window) seen_.reserve(std::max<std::size_t>(2 * window, 64));
+    seen_.assign(history.end() - static_cast<std::ptrdiff_t>(window), history.end());
+    std::sort(seen_.begin(), seen_.end());
     for (auto& [logit, id] : candidates_)
-      if (std::binary_search(seen.begin(), seen.end(), id))
+      if (std::binary_search(seen_.begin(), seen_.end(), id))
         logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
   }
 

@@ -35,6 +35,7 @@ class Sampler {
   SamplingOptions options_;
   std::uint64_t state_[2];
   std::vector<std::pair<float, std::uint32_t>> candidates_;
+  std::vector<std::uint32_t> seen_;  // ids that the penalty is for
 };
 
 }  // namespace leafcutter::runtime

@@ -57,7 +57,19 @@ StepRunner::StepRunner(const StepContext& context)
       attention_(kernels::attention_kernel(c_.isa)),
       quantize_(quantize_rows_of(c_.isa)),
       gate_(gate_of(c_.index.model.activation)),
-      embedding_scratch_(c_.team.size()) {}
+      embedding_scratch_(c_.team.size()) {
+  // Which thread reads a row is chance: each has what it may need from the beginning.
+  const compress::ModuleEntry& table = c_.index.modules.front();
+  std::size_t strip = 0;
+  for (std::uint32_t chunk = table.first_chunk; chunk < table.first_chunk + table.chunk_count && strip == 0; chunk++)
+    if (!c_.chunks.is_resident(chunk))
+      for (const compress::TensorEntry& t : c_.index.tensors)
+        if (t.module == 0) strip = std::max(strip, compress::embedding_scratch_bytes(t));
+  for (ThreadScratch& scratch : embedding_scratch_) {
+    scratch.strip.resize(strip);
+    if (c_.index.model.position == compress::PositionKind::segment_relative_bias) scratch.row.resize(c_.work.widths.dim);
+  }
+}
 
 template <class Work>
 void StepRunner::by_rows(std::size_t rows, std::size_t rows_a_piece, Work&& work) {
@@ -118,7 +130,6 @@ void StepRunner::embed(std::span<const StepRow> rows) {
     for (std::size_t r = begin; r < end; r++) {
       read(rows[r].prompt_slot ? prompt_embedding : embedding, rows[r].id, hidden(r));
       if (!segments) continue;
-      scratch.row.resize(dim);
       read(segment_embedding, rows[r].segment, scratch.row.data());
       add_(hidden(r), scratch.row.data(), dim);
     }
