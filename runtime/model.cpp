@@ -31,22 +31,26 @@ struct OpenedFile {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
-OpenedFile open_model(const std::string& path, bool without_tokenizer) {
-  const auto file = open_file(path);
-  OpenedFile opened{compress::read_leaf_index(*file), nullptr};
-  if (without_tokenizer) return opened;
-  auto section = compress::read_tokenizer_section(*file, opened.index);
+std::shared_ptr<File> opened(std::shared_ptr<File> file, const LoadOptions& options) {
+  return options.through ? options.through(std::move(file)) : file;
+}
+
+OpenedFile open_model(const std::string& path, const LoadOptions& options) {
+  const auto file = opened(open_file(path), options);
+  OpenedFile model{compress::read_leaf_index(*file), nullptr};
+  if (options.without_tokenizer) return model;
+  auto section = compress::read_tokenizer_section(*file, model.index);
   if (!section.empty()) {
     compress::TokenizerData data = compress::tokenizer_from_section(section, path);
     section = std::vector<std::byte>();  // it goes before the tables are made: large vocabularies fill a good part of a small budget
-    opened.tokenizer = std::make_unique<Tokenizer>(std::move(data), path);
+    model.tokenizer = std::make_unique<Tokenizer>(std::move(data), path);
   }
   malloc_trim(0);  // what reading took is given back to the system before the plan counts what is charged
-  return opened;
+  return model;
 }
 
-std::shared_ptr<File> opened_file(const std::string& path, const LoadOptions& options) {
-  std::shared_ptr<File> file = offload::open_for_streaming(path);
+std::shared_ptr<File> opened_for_streaming(const std::string& path, const LoadOptions& options) {
+  std::shared_ptr<File> file = opened(offload::open_for_streaming(path), options);
   return options.disk_bytes_per_s ? offload::throttle(std::move(file), static_cast<double>(*options.disk_bytes_per_s)) : file;
 }
 
@@ -67,10 +71,10 @@ class LoadedModel final : public Model {
       : path_(path),
         options_(resolved(std::move(options))),
         isa_(options_.isa.value_or(kernels::default_isa())),
-        opened_(open_model(path, options_.without_tokenizer)),
-        file_(opened_file(path, options_)),
+        opened_(open_model(path, options_)),
+        file_(opened_for_streaming(path, options_)),
         planned_(plan_model(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get())),
-        vectors_(read_vectors(*open_file(path), opened_.index)),
+        vectors_(read_vectors(*opened(open_file(path), options_), opened_.index)),
         weights_(resolve_weights(opened_.index, vectors_.bytes(), isa_, options_.f32_activations, path)),
         rope_(rope_of(opened_.index.model, path)),
         bias_(bias_of(opened_.index.model, weights_, planned_.ctx_size)),
@@ -233,10 +237,6 @@ class LoadedModel final : public Model {
     }
   }
 
-  std::string path_;
-  LoadOptions options_;
-  kernels::Isa isa_;
-  OpenedFile opened_;
   // What is known of a step's rows before it runs. Kept from one step to the next: a step allocates nothing.
   struct StepLists {
     std::vector<std::uint64_t> before, next;  // of each sequence: positions that are cached, and with the rows looked at so far
@@ -245,6 +245,10 @@ class LoadedModel final : public Model {
     std::vector<std::size_t> cuts;            // where passes begin and end
   };
 
+  std::string path_;
+  LoadOptions options_;
+  kernels::Isa isa_;
+  OpenedFile opened_;
   std::shared_ptr<File> file_;
   PlannedModel planned_;
   offload::MemoryAccount account_;
@@ -259,11 +263,11 @@ class LoadedModel final : public Model {
   offload::Pager pager_;
   ChunkHolder chunks_;
   StepRunner runner_;
+  StepLists lists_;
   std::vector<std::string> notes_;
 };
 
 }  // namespace
-  StepLists lists_;
 
 std::unique_ptr<Model> Model::load(const std::string& path, const LoadOptions& options) {
   return std::make_unique<LoadedModel>(path, options);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/size_text.h"
 #include "base/thread_team.h"
 #include "compress/leaf_index.h"
@@ -43,6 +44,7 @@ struct LoadOptions {
   std::optional<kernels::Isa> isa;         // none: kernels::default_isa()
   offload::PagerOptions pager;
   std::optional<std::uint64_t> disk_bytes_per_s;                          // read no faster than this: for tests and predictions
+  std::function<std::shared_ptr<File>(std::shared_ptr<File>)> through;    // each time the model's file is opened: what it is read through
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // loading
   std::stop_token stop;
 };

@@ -94,6 +94,33 @@ class Command(unittest.TestCase):
         self.fails(call("run", damaged, "--ids", "1,2", "-n", "2"), 1, "damaged.leaf")
         self.assertEqual(call("verify", self.leaf).returncode, 0)
 
+    def test_a_damaged_chunk_of_a_streamed_model_is_named(self):
+        with open(PROGRAM, "rb") as program:
+            if b"__asan_init" in program.read():
+                self.skipTest("AddressSanitizer is charged with more than the program itself")
+        leaf = os.path.join(self.folder, "streamed.leaf")
+        self.assertEqual(call("synth", "smollm2-135m", "--format", "q4", "-o", leaf).returncode, 0)
+        chunks = objects(call("inspect", leaf, "--json", "--chunks"))[0]["chunks"]
+        run = ("run", leaf, "--ids", "1,2", "-n", 2, "--temp", 0, "--ignore-eos", "--json", "--lookup", "off", "--ctx-size", 16, "--threads", 1)
+        least = int(re.search(r"--memory to (\d+)", call(*run, "--memory", "1MiB").stderr.decode()).group(1)) + (2 << 20)
+        self.assertGreater(objects(call(*run, "--memory", least))[-1]["streamed_bytes"], 10 << 20)
+
+        def flip(offset):
+            with open(leaf, "r+b") as file:
+                file.seek(offset)
+                byte = file.read(1)
+                file.seek(offset)
+                file.write(bytes([byte[0] ^ 128]))
+
+        for backend in ("threads", "auto"):
+            for chunk in chunks[len(chunks) // 3], chunks[len(chunks) // 2]:
+                flip(chunk["offset"] + 7)
+                result = call(*run, "--memory", least, "--io", backend, timeout=20)
+                flip(chunk["offset"] + 7)
+                self.fails(result, 1, "streamed.leaf", str(chunk["offset"]))
+                self.assertEqual(len(lines(result.stderr)), 1)
+        os.remove(leaf)
+
     def test_run_prints_tokens_and_a_closing_object(self):
         result = call("run", self.leaf, "--ids", "5,6,7", "-n", 6, "--temp", 0, "--json", "--logprobs", 3, "--ignore-eos")
         self.assertEqual(result.returncode, 0, result.stderr)
