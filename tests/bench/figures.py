@@ -2,6 +2,7 @@
 """The figures of docs/benchmarks.md that have no peer: each contender beside the machine's own ceiling, alternating in the same minutes. Standard library only.
 
 usage: figures.py BUILD stream MODEL.leaf [--share 0.5] [--rounds 3]      decode with a share of the weights streamed, beside machine_probe stream
+       figures.py BUILD limited MODEL.leaf --memory 3GiB [--memory 1.5GiB] [--prompt 128] [--peer LLAMA_BENCH --gguf F] [--rounds 3]   in memory groups of exactly that
        figures.py BUILD load MODEL.leaf [--rounds 5]                      loading from a cold cache, beside direct reads and first touch
        figures.py BUILD first MODEL.leaf [--rounds 5]                     a cold start to the first token
        figures.py BUILD compress CHECKPOINT [--format q4] [--rounds 3]    rate, memory and cores, beside direct reads and writes
@@ -73,6 +74,36 @@ def stream(b, options):
         shares.append(facts["decode_tok_s"] / probe["passes_s"])
         print(f"ours {ours[-1]:.2f} tok/s, waiting {facts['wait_s']:.2f} s, disk busy {facts['disk_busy']:.2f}; probe {probe}", flush=True)
     print(f"memory {memory}, resident {resident}, streamed {streamed}: ours {spread(ours)} tok/s, best probe {spread(best)} passes/s, share {spread(shares)}")
+
+
+def limited(b, options):
+    """Decoding in a memory group of exactly the budget, beside the probe with as many bytes as the group has less the cache and 128 MiB, and beside the peer in such a group."""
+    here = pathlib.Path(__file__).with_name("limited.sh")
+    words = ["-p", options.prompt, "-n", 6, "-r", 2, "--no-probe", "--ctx-size", 256]
+    for memory in options.memory:
+        limit = int(float(memory.removesuffix("GiB")) * 2**30) if memory.endswith("GiB") else int(memory)
+        ours, best, shares, peers, gains, prompts = [], [], [], [], [], []
+        for _ in range(options.rounds):
+            run = b.run(here, limit, "--", b.leafcutter, "bench", options.file, "--json", *words, "--memory", limit)
+            facts = run.last_json()
+            resident = limit - account(facts, "KV cache") - (128 << 20)
+            # Of a step the probe keeps that much in memory and reads the rest: the file's other parts are left out of both.
+            outside = os.path.getsize(options.file) - facts["step_bytes"]
+            probe = b.probe("stream", options.file, resident + outside, "--passes", 3)[-1]
+            ours.append(facts["decode_tok_s"])
+            best.append(probe["passes_s"])
+            shares.append(ours[-1] / best[-1])
+            prompts.append(options.prompt / facts["prefill_tok_s"] if options.prompt else 0)
+            text = f"{memory}: ours {ours[-1]:.3f} tok/s, prompt {prompts[-1]:.2f} s ({run.err.strip().splitlines()[-1]}), best probe {best[-1]:.3f} passes/s ({probe['streamed_gb_s']:.2f} GB/s)"
+            if options.peer:
+                # Mapped and as it is: what it repacks would have to stay in memory, and is killed.
+                peer = b.run(here, limit, "--", options.peer, "-m", options.gguf, "-t", 2, "-p", 0, "-n", 2, "-r", 1, "--no-warmup", "-lm", "mmap", "--repack", 0, "-o", "jsonl", watched=False)
+                peers.append(statistics.median(peer.last_json()["samples_ts"]))
+                gains.append(ours[-1] / peers[-1])
+                text += f", peer {peers[-1]:.3f} tok/s"
+            print(text, flush=True)
+        line = f"{memory}: ours {spread(ours, 3)} tok/s, best probe {spread(best, 3)} passes/s, share {spread(shares)}, prompt of {options.prompt} {spread(prompts)} s"
+        print(line + (f", peer {spread(peers, 3)} tok/s, ours : peer {spread(gains)}" if peers else ""), flush=True)
 
 
 def load(b, options):
@@ -160,12 +191,13 @@ def plan(b, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build")
-    parser.add_argument("what", choices=("stream", "load", "first", "compress", "shared", "plan"))
+    parser.add_argument("what", choices=("stream", "limited", "load", "first", "compress", "shared", "plan"))
     parser.add_argument("file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--format", default="q4")
     parser.add_argument("--folder", default=None, help="where compress writes (default: the temporary folder)")
+    parser.add_argument("--prompt", type=int, default=0)
     parser.add_argument("--peer")
     parser.add_argument("--gguf")
     parser.add_argument("--memory", action="append")
