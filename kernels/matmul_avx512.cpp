@@ -20,9 +20,11 @@ using Ints = __m512i;
 using Floats = __m512;
 
 constexpr std::size_t kWords = kGroupWidth / 4;  // of 4 activations
-constexpr std::size_t kPrefetchBytes = 8192;     // ahead of the codes: half of it is 7 % slower for one row, 16 % for four
-constexpr std::size_t kRows = 12;                // of a pass: 12 integer sums and 12 float sums stay in registers
-constexpr std::size_t kRowBlock = 5 * kRows;     // rows whose activations stay in the second-level cache beside the strips
+constexpr std::size_t kPrefetchBytes = 8192;     // ahead of the codes; half of it is 16 % slower for four rows
+constexpr std::size_t kPrefetchRows =
+    4;  // fewer rows run as fast as the processor fetches by itself, and its first-level cache has no misses to spare (docs/benchmarks.md)
+constexpr std::size_t kRows = 12;             // of a pass: 12 integer sums and 12 float sums stay in registers
+constexpr std::size_t kRowBlock = 5 * kRows;  // rows whose activations stay in the second-level cache beside the strips
 
 inline Ints load_line(const std::byte* p) { return _mm512_loadu_si512(p); }
 
@@ -116,7 +118,7 @@ inline void add_block_group(const std::byte* block, std::size_t s, const GroupFa
   constexpr std::size_t kWordsPerLine = kShape.bits == 4 ? 2 : 1;
   const std::byte* head = block + s * kShape.group_head;
   const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
-  prefetch_quarter<kLayout>(block, s);
+  if constexpr (R >= kPrefetchRows) prefetch_quarter<kLayout>(block, s);
   Ints dots[R];
   for (std::size_t r = 0; r < R; r++) dots[r] = first_dot<kLayout>(x[r]);
 #pragma GCC unroll 8
