@@ -26,7 +26,7 @@ class AttentionLanes {
         padded_(padded_head_dim(args.head_dim)),
         row_bytes_(kv_row_bytes(args.type, args.head_dim)) {
     keys_ = args.scratch;
-    values_ = keys_ + dim_ * kKeyBlock;
+    values_ = keys_ + padded_ * kKeyBlock;
     sums_ = values_ + padded_ * kKeyBlock;
     scores_ = sums_ + padded_ * kQueryBlock;
     staging_ = scores_ + kQueryTile * kKeyBlock;
@@ -90,7 +90,10 @@ class AttentionLanes {
       for (std::size_t q = 0; q < count;) {
         std::size_t tile[kQueryTile], n = 0;
         for (; q < count && n < kQueryTile; q++)
-          if (queries_[q].visible > begin) tile[n++] = q;
+          if (queries_[q].visible > begin) {
+            if (queries_[q].visible <= begin + kKeyBlock) fetch_for_writing(queries_[q].y);
+            tile[n++] = q;
+          }
         if (n == kQueryTile)
           tile_of_queries<kQueryTile>(tile, begin, keys);
         else
@@ -100,125 +103,151 @@ class AttentionLanes {
     for (std::size_t q = 0; q < count; q++) finish(queries_[q], sums_ + q * padded_);
   }
 
-  const float* row_floats(const std::byte* row) {
+  // The row's floats and zeros up to the padded width.
+  void read_row(const std::byte* row, float* to) const {
     switch (a_.type) {
       case KvType::f32:
-        return reinterpret_cast<const float*>(row);
+        std::memcpy(to, row, dim_ * sizeof(float));
+        break;
       case KvType::f16:
-        halves(reinterpret_cast<const std::uint16_t*>(row));
+        halves(reinterpret_cast<const std::uint16_t*>(row), to);
         break;
       case KvType::q8:
-        bytes(row);
+        bytes(row, to);
         break;
     }
-    return staging_;
+    std::fill(to + dim_, to + padded_, 0.0f);
   }
 
-  void halves(const std::uint16_t* row) {
+  void halves(const std::uint16_t* row, float* to) const {
     std::size_t i = 0;
-    for (; i + S::kLanes <= dim_; i += S::kLanes) S::store(staging_ + i, S::load_half(row + i));
+    for (; i + S::kLanes <= dim_; i += S::kLanes) S::store(to + i, S::load_half(row + i));
     if (i < dim_) {
       std::uint16_t rest[S::kLanes] = {};
       std::memcpy(rest, row + i, (dim_ - i) * sizeof(std::uint16_t));
-      S::store(staging_ + i, S::load_half(rest));
+      S::store(to + i, S::load_half(rest));
     }
   }
 
-  void bytes(const std::byte* row) {
+  void bytes(const std::byte* row, float* to) const {
     const auto* codes = reinterpret_cast<const std::int8_t*>(row);
-    const std::size_t groups = (dim_ + kKvGroup - 1) / kKvGroup;
+    const std::size_t groups = padded_ / kKvGroup;
     for (std::size_t g = 0; g < groups; g++) {
       float scale;
       std::memcpy(&scale, row + groups * kKvGroup + g * sizeof scale, sizeof scale);
       for (std::size_t i = g * kKvGroup; i < (g + 1) * kKvGroup; i += S::kLanes)
-        S::store(staging_ + i, S::mul(S::load_int8(codes + i), S::set1(scale)));
+        S::store(to + i, S::mul(S::load_int8(codes + i), S::set1(scale)));
     }
   }
 
+  // As many keys as a register has lanes are read to rows and turned in squares.
   void load_keys(const std::byte* rows, std::size_t count) {
-    for (std::size_t j = 0; j < count; j++) {
-      const float* k = row_floats(rows + offsets_[j]);
-      for (std::size_t i = 0; i < dim_; i++) keys_[i * kKeyBlock + j] = k[i];
+    for (std::size_t j0 = 0; j0 < count; j0 += S::kLanes) {
+      for (std::size_t j = 0; j < S::kLanes; j++) {
+        float* to = staging_ + j * padded_;
+        if (j0 + j < count)
+          read_row(rows + offsets_[j0 + j], to);
+        else
+          std::fill(to, to + padded_, 0.0f);
+      }
+      for (std::size_t i = 0; i < padded_; i += S::kLanes) S::turn(staging_ + i, padded_, keys_ + i * kKeyBlock + j0, kKeyBlock);
     }
-    for (std::size_t i = 0; i < dim_ && count < kKeyBlock; i++) std::fill(keys_ + i * kKeyBlock + count, keys_ + (i + 1) * kKeyBlock, 0.0f);
   }
 
   void load_values(const std::byte* rows, std::size_t count) {
-    for (std::size_t j = 0; j < count; j++) {
-      float* to = values_ + j * padded_;
-      std::memcpy(to, row_floats(rows + offsets_[j]), dim_ * sizeof(float));
-      std::fill(to + dim_, to + padded_, 0.0f);
-    }
+    for (std::size_t j = 0; j < count; j++) read_row(rows + offsets_[j], values_ + j * padded_);
   }
 
   void look_at_segments(const std::uint8_t* segments, std::size_t keys) {
-    segments_ = segments;
-    one_segment_ = std::all_of(segments, segments + keys, [&](std::uint8_t s) { return s == segments[0]; });
+    runs_ = 0;
+    for (std::size_t j = 0; j < keys; j++)
+      if (j == 0 || segments[j] != segments[j - 1]) run_[runs_++] = {j, segments[j]};
   }
 
-  void add_bias(const Query& query, float* scores, std::size_t begin, std::size_t visible) {
+  void add_bias(const Query& query, float* scores, std::size_t begin, std::size_t lanes) const {
     static_assert(kKeyBlock <= kBiasMargin);
     const auto reach = static_cast<std::ptrdiff_t>(a_.bias->reach), distance = static_cast<std::ptrdiff_t>(begin - query.position);
     const float* near = query.by_distance + std::clamp(distance, -reach, reach - static_cast<std::ptrdiff_t>(kKeyBlock) + 1);
-    if (!one_segment_) {
-      for (std::size_t j = 0; j < visible; j++)
-        scores[j] += segments_[j] == query.segment ? near[j] : query.across[segments_[j] * a_.bias->columns];
-    } else if (segments_[0] == query.segment) {
-      for (std::size_t j = 0; j < kKeyBlock; j += S::kLanes) S::store(scores + j, S::add(S::load(scores + j), S::load(near + j)));
-    } else {
-      const auto offset = S::set1(query.across[segments_[0] * a_.bias->columns]);
-      for (std::size_t j = 0; j < kKeyBlock; j += S::kLanes) S::store(scores + j, S::add(S::load(scores + j), offset));
+    for (std::size_t r = 0; r < runs_; r++) {
+      const std::size_t end = r + 1 < runs_ ? run_[r + 1].begin : lanes;
+      if (run_[r].segment == query.segment) {
+        for (std::size_t j = run_[r].begin; j < end; j++) scores[j] += near[j];
+      } else {
+        const float offset = query.across[run_[r].segment * a_.bias->columns];
+        for (std::size_t j = run_[r].begin; j < end; j++) scores[j] += offset;
+      }
     }
   }
 
+  // keys: of the block. What lies behind them, up to whole registers, is worked on as keys that nobody sees.
   template <std::size_t N>
   void tile_of_queries(const std::size_t* tile, std::size_t begin, std::size_t keys) {
-    using V = typename S::Float;
-    constexpr std::size_t kVectors = S::kRegisterTile, kStep = kVectors * S::kLanes;
-    static_assert(kKeyBlock % kStep == 0);
-    for (std::size_t j0 = 0; j0 < kKeyBlock; j0 += kStep) {
-      V acc[N][kVectors];
-      for (std::size_t n = 0; n < N; n++)
-        for (std::size_t v = 0; v < kVectors; v++) acc[n][v] = S::zero();
-      for (std::size_t i = 0; i < dim_; i++) {
-        V k[kVectors];
-        for (std::size_t v = 0; v < kVectors; v++) k[v] = S::load(keys_ + i * kKeyBlock + j0 + v * S::kLanes);
-        for (std::size_t n = 0; n < N; n++) {
-          const V q = S::set1(queries_[tile[n]].q[i]);
-          for (std::size_t v = 0; v < kVectors; v++) acc[n][v] = S::fma(q, k[v], acc[n][v]);
-        }
-      }
-      for (std::size_t n = 0; n < N; n++)
-        for (std::size_t v = 0; v < kVectors; v++)
-          S::store(scores_ + n * kKeyBlock + j0 + v * S::kLanes, S::mul(acc[n][v], S::set1(a_.scale)));
-    }
+    const std::size_t lanes = (keys + S::kLanes - 1) / S::kLanes * S::kLanes;
+    std::size_t j = 0;
+    for (; j + S::kRegisterTile * S::kLanes <= lanes; j += S::kRegisterTile * S::kLanes) score<N, S::kRegisterTile>(tile, j);
+    for (; j < lanes; j += S::kLanes) score<N, 1>(tile, j);
     float factor[N];
-    for (std::size_t n = 0; n < N; n++) factor[n] = weigh(queries_[tile[n]], scores_ + n * kKeyBlock, begin);
+    weigh<N>(tile, begin, lanes, factor);
     add_values<N>(tile, factor, keys);
   }
 
-  // Scores to weights e^(s - maximum), in place; gives the factor for what was summed before.
-  float weigh(Query& query, float* scores, std::size_t begin) {
+  template <std::size_t N, std::size_t kVectors>
+  void score(const std::size_t* tile, std::size_t j0) {
     using V = typename S::Float;
-    const std::size_t visible = std::min(kKeyBlock, query.visible - begin);
-    if (query.by_distance) add_bias(query, scores, begin, visible);
-    std::fill(scores + visible, scores + kKeyBlock, -std::numeric_limits<float>::infinity());
-    V largest = S::load(scores);
-    for (std::size_t j = S::kLanes; j < kKeyBlock; j += S::kLanes) largest = S::max(largest, S::load(scores + j));
-    const float maximum = std::max(query.maximum, S::largest(largest));
-    const float reference =
-        maximum == -std::numeric_limits<float>::infinity() ? 0 : maximum;  // all keys at -infinity: no NaN from inf - inf
-    V sum = S::zero();
-    for (std::size_t j = 0; j < kKeyBlock; j += S::kLanes) {
-      const V p = exp_lanes<S>(S::sub(S::load(scores + j), S::set1(reference)));
-      S::store(scores + j, p);
-      sum = S::add(sum, p);
+    V acc[N][kVectors];
+    for (std::size_t n = 0; n < N; n++)
+      for (std::size_t v = 0; v < kVectors; v++) acc[n][v] = S::zero();
+    for (std::size_t i = 0; i < dim_; i++) {
+      V k[kVectors];
+      for (std::size_t v = 0; v < kVectors; v++) k[v] = S::load(keys_ + i * kKeyBlock + j0 + v * S::kLanes);
+      for (std::size_t n = 0; n < N; n++) {
+        const V q = S::set1(queries_[tile[n]].q[i]);
+        for (std::size_t v = 0; v < kVectors; v++) acc[n][v] = S::fma(q, k[v], acc[n][v]);
+      }
     }
-    float old[S::kLanes];
-    S::store(old, exp_lanes<S>(S::set1(query.maximum - reference)));
-    query.sum = query.sum * old[0] + S::sum(sum);
-    query.maximum = maximum;
-    return old[0];
+    for (std::size_t n = 0; n < N; n++)
+      for (std::size_t v = 0; v < kVectors; v++)
+        S::store(scores_ + n * kKeyBlock + j0 + v * S::kLanes, S::mul(acc[n][v], S::set1(a_.scale)));
+  }
+
+  // Results lie far apart and were written long ago: asked for before the last block of keys, they are there after it.
+  void fetch_for_writing(const float* y) const {
+    constexpr std::size_t kLineFloats = 16;
+    for (std::size_t i = 0; i < dim_; i += kLineFloats) __builtin_prefetch(y + i, 1);
+  }
+
+  // Scores to weights e^(s - maximum), in place; gives the factors for what was summed before.
+  template <std::size_t N>
+  void weigh(const std::size_t* tile, std::size_t begin, std::size_t lanes, float* factor) {
+    using V = typename S::Float;
+    constexpr float kNothing = -std::numeric_limits<float>::infinity();
+    constexpr std::size_t kFactors = (N + S::kLanes - 1) / S::kLanes * S::kLanes;
+    float reference[N], fall[kFactors] = {};  // fall: of the old maximum below the new one
+    for (std::size_t n = 0; n < N; n++) {
+      Query& query = queries_[tile[n]];
+      float* scores = scores_ + n * kKeyBlock;
+      if (query.by_distance) add_bias(query, scores, begin, lanes);
+      for (std::size_t j = query.visible - begin; j < lanes; j++) scores[j] = kNothing;
+      V largest = S::load(scores);
+      for (std::size_t j = S::kLanes; j < lanes; j += S::kLanes) largest = S::max(largest, S::load(scores + j));
+      const float maximum = std::max(query.maximum, S::largest(largest));
+      reference[n] = maximum == kNothing ? 0 : maximum;  // all keys at -infinity: no NaN from inf - inf
+      fall[n] = query.maximum - reference[n];
+      query.maximum = maximum;
+    }
+    for (std::size_t n = 0; n < kFactors; n += S::kLanes) S::store(fall + n, exp_lanes<S>(S::load(fall + n)));
+    for (std::size_t n = 0; n < N; n++) {
+      Query& query = queries_[tile[n]];
+      float* scores = scores_ + n * kKeyBlock;
+      V sum = S::zero();
+      for (std::size_t j = 0; j < lanes; j += S::kLanes) {
+        const V p = exp_lanes<S>(S::sub(S::load(scores + j), S::set1(reference[n])));
+        S::store(scores + j, p);
+        sum = S::add(sum, p);
+      }
+      query.sum = query.sum * fall[n] + S::sum(sum);
+      factor[n] = fall[n];
+    }
   }
 
   template <std::size_t N>
@@ -257,9 +286,13 @@ class AttentionLanes {
   const std::size_t group_, dim_, padded_, row_bytes_;
   float *keys_, *values_, *sums_, *scores_, *staging_;
   Query queries_[kQueryBlock];
-  std::size_t offsets_[kKeyBlock];          // of the block's keys from the cache's begin
-  const std::uint8_t* segments_ = nullptr;  // of the block's keys
-  bool one_segment_ = true;
+  std::size_t offsets_[kKeyBlock];  // of the block's keys from the cache's begin
+  struct Run {
+    std::size_t begin;
+    std::uint8_t segment;
+  };
+  Run run_[kKeyBlock];  // of the block's keys: where those of one segment begin
+  std::size_t runs_ = 0;
 };
 
 }  // namespace

@@ -44,6 +44,24 @@ struct Simd {
     return _mm256_mul_ps(v, _mm256_castsi256_ps(exponent));
   }
   static Float zero_below(Float v, Float x, Float limit) { return _mm256_andnot_ps(_mm256_cmp_ps(x, limit, _CMP_LT_OQ), v); }
+  // Pairs of rows, then fours of rows within each half, then the halves.
+  static void turn(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
+    __m256 part[8];  // [4 g + c]: in half b column 4 b + c of rows 4 g ..
+    for (int g = 0; g < 2; g++) {
+      const float* row = from + 4 * g * from_stride;
+      const __m256 a = load(row), b = load(row + from_stride), c = load(row + 2 * from_stride), d = load(row + 3 * from_stride);
+      const __m256d ab = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), cd = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+      const __m256d ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b)), cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+      part[4 * g] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+      part[4 * g + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+      part[4 * g + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high));
+      part[4 * g + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high));
+    }
+    for (int c = 0; c < 4; c++) {
+      store(to + c * to_stride, _mm256_permute2f128_ps(part[c], part[4 + c], 0x20));
+      store(to + (4 + c) * to_stride, _mm256_permute2f128_ps(part[c], part[4 + c], 0x31));
+    }
+  }
   static float sum(Float a) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));

@@ -42,6 +42,30 @@ struct Simd {
     return _mm512_mul_ps(v, _mm512_castsi512_ps(exponent));
   }
   static Float zero_below(Float v, Float x, Float limit) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), v); }
+  // Pairs of rows, then fours of rows within each quarter, then the quarters.
+  static void turn(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
+    __m512 part[16];  // [4 g + c]: in quarter b column 4 b + c of rows 4 g ..
+    for (int g = 0; g < 4; g++) {
+      const float* row = from + 4 * g * from_stride;
+      const __m512 a = load(row), b = load(row + from_stride), c = load(row + 2 * from_stride), d = load(row + 3 * from_stride);
+      const __m512d ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+      const __m512d ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b)), cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+      part[4 * g] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+      part[4 * g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+      part[4 * g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high));
+      part[4 * g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high));
+    }
+    for (int c = 0; c < 4; c++) {
+      const __m512 front = _mm512_shuffle_f32x4(part[c], part[4 + c], 0x44),
+                   front_next = _mm512_shuffle_f32x4(part[8 + c], part[12 + c], 0x44);
+      const __m512 back = _mm512_shuffle_f32x4(part[c], part[4 + c], 0xee),
+                   back_next = _mm512_shuffle_f32x4(part[8 + c], part[12 + c], 0xee);
+      store(to + c * to_stride, _mm512_shuffle_f32x4(front, front_next, 0x88));
+      store(to + (4 + c) * to_stride, _mm512_shuffle_f32x4(front, front_next, 0xdd));
+      store(to + (8 + c) * to_stride, _mm512_shuffle_f32x4(back, back_next, 0x88));
+      store(to + (12 + c) * to_stride, _mm512_shuffle_f32x4(back, back_next, 0xdd));
+    }
+  }
   // Two 256-bit halves first: the order of sums is fixed here, not by the compiler's reduce.
   static __m256 upper(Float a) { return _mm512_extractf32x8_ps(a, 1); }
   static float sum(Float a) {

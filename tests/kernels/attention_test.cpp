@@ -63,6 +63,12 @@ struct Problem {
     }
   }
 
+  // Blocks of keys with one segment, with two, whose border lies within a register or between two, and with many short runs.
+  static std::uint8_t segment_of(std::size_t key) {
+    if (key < 256) return key < 32 ? 0 : key < 200 ? 2 : 1;
+    return static_cast<std::uint8_t>(key / 3 % kSegments);
+  }
+
   // Columns in another order than heads and more of them; distances up to 36 have values of their own, those beyond share one.
   void make_bias(std::mt19937& random) {
     std::normal_distribution<float> normal;
@@ -76,7 +82,7 @@ struct Problem {
     }
     across.resize(kSegments * kSegments * all);
     for (float& value : across) value = normal(random);
-    for (std::size_t j = 0; j < shape.capacity; j++) segments.push_back(j < 32 ? 0 : j < 200 ? 2 : j < 256 ? 1 : 0);
+    for (std::size_t j = 0; j < shape.capacity; j++) segments.push_back(segment_of(j));
     for (std::size_t h = 0; h < shape.heads; h++) columns.push_back(static_cast<std::uint16_t>((h * 7 + 3) % all));
     bias = {by_distance.data() + kReach, stride, kReach, across.data(), kSegments, all, columns.data()};
   }
@@ -170,6 +176,19 @@ TEST_CASE("a row's attention does not depend on the other rows, on the split by 
           const Problem problem(shape, type, kVisible, caches, Keys::biased_and_scattered);
           CHECK(same_bits(problem.run(attention_kernel(isa.isa)), problem.run_in_parts(attention_kernel(isa.isa))));
         }
+  }
+}
+
+TEST_CASE("more rows than share a turned block of keys give what each gives alone") {
+  std::vector<std::size_t> visible(150, 310);  // a context: all see all of it
+  for (std::size_t r = 0; r < 150; r++) visible.push_back(r + 20);
+  for (const IsaInfo& isa : isa_table()) {
+    if (!isa.here) continue;
+    CAPTURE(isa.name);
+    for (const Shape shape : {Shape{1, 1, 40, 320}, {6, 2, 64, 320}}) {
+      const Problem problem(shape, KvType::f16, visible, 1, Keys::biased);
+      CHECK(same_bits(problem.run(attention_kernel(isa.isa)), problem.run_in_parts(attention_kernel(isa.isa))));
+    }
   }
 }
 
