@@ -305,9 +305,10 @@ void StepRunner::attend(std::size_t layer, std::span<const StepRow> rows, Block 
   std::size_t rows_a_piece = kMostAttentionRows;
   while (rows_a_piece > kLeastAttentionRows && d.kv_heads * pieces_of(rows_a_piece) < kPiecesPerThread * c_.team.size()) rows_a_piece /= 2;
   const std::size_t group = d.heads / d.kv_heads, pieces = pieces_of(rows_a_piece);
+  rows_a_piece = (block.rows() + pieces - 1) / pieces;  // alike: a short last one would turn all keys for a few rows
   c_.team.run(d.kv_heads * pieces, [&](std::size_t piece, std::size_t thread) {
     kernels::AttentionArgs part = args;
-    const std::size_t head = piece % d.kv_heads, at = pieces - 1 - piece / d.kv_heads;  // the longest first
+    const std::size_t head = piece / pieces, at = pieces - 1 - piece % pieces;  // a head's keys stay in the caches; its longest piece first
     part.head_begin = head * group;
     part.head_end = part.head_begin + group;
     part.row_begin = at * rows_a_piece;
