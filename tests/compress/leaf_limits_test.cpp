@@ -2,8 +2,8 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 
 #include "base/checked.h"
@@ -114,14 +114,14 @@ TEST_CASE("read the index named by LEAFCUTTER_READ_INDEX" * doctest::skip()) {
   const char* path = std::getenv("LEAFCUTTER_READ_INDEX");
   if (!path) return;
   const std::uint64_t before = status_bytes("VmRSS:");
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // the processor's time: what others do beside the test does not count
   bool accepted = true;
   try {
     const auto file = open_file(path);
     read_leaf_index(*file);
   } catch (const Error&) { accepted = false; }
-  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-  std::ofstream(std::string(path) + ".reading") << status_bytes("VmHWM:") - before << ' ' << spent.count() << ' ' << accepted;
+  const double spent = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  std::ofstream(std::string(path) + ".reading") << status_bytes("VmHWM:") - before << ' ' << spent << ' ' << accepted;
 }
 
 TEST_CASE("the largest index that the limits allow is read in 64 MiB and a second, sound or not") {
