@@ -15,7 +15,6 @@ namespace leafcutter::runtime {
 namespace {
 
 using compress::TokenizerData;
-using compress::TokenKind;
 
 constexpr std::uint32_t kNone = ~0u;
 
