@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -18,7 +19,7 @@ namespace leafcutter::testing {
 // loading pass through.
 inline std::unique_ptr<runtime::Model> load_half(const std::string& path, runtime::LoadOptions options) {
   const compress::LeafIndex index = compress::read_leaf_index(*open_file(path));
-  for (int attempt = 0; attempt < 20; attempt++) {
+  for (int attempt = 0; attempt < 80; attempt++) {
     constexpr std::uint64_t kStep = 1 << 16;
     offload::Plan plan;
     for (options.memory = SizeText{.bytes = offload::charged_bytes()};
@@ -27,8 +28,9 @@ inline std::unique_ptr<runtime::Model> load_half(const std::string& path, runtim
         plan = runtime::plan_model(index, options, offload::host_memory(), offload::charged_bytes(), nullptr).plan;
       } catch (const Error& e) { REQUIRE(e.kind() == ErrorKind::out_of_budget); }
     }
-    options.memory->bytes +=
-        static_cast<std::uint64_t>(attempt) * kStep;  // what is charged differs by some hundred KiB from one load to the next
+    // What is charged differs by some hundred KiB from one load to the next, either way: a little more, a little less, and wider each time.
+    const std::uint64_t off = static_cast<std::uint64_t>(attempt + 1) / 2 * (kStep / 4);
+    options.memory->bytes = attempt % 2 == 1 ? options.memory->bytes + off : options.memory->bytes - std::min(off, options.memory->bytes);
     try {
       auto model = runtime::Model::load(path, options);
       if (model->plan().resident_bytes > 0 && !model->plan().streamed.empty()) return model;
