@@ -28,7 +28,6 @@ namespace leafcutter::offload {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using compress::ChunkEntry;
 using compress::Codec;
 using compress::LeafIndex;
 
