@@ -1,12 +1,13 @@
 #include "offload/planner.h"
 
 #include <algorithm>
-#include <limits>
 #include <string>
 
 #include "base/error.h"
 #include "base/size_text.h"
+#include "offload/arena_budget.h"
 #include "offload/chunk_sizes.h"
+#include "offload/even_spread.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -14,33 +15,9 @@ namespace {
 using compress::LeafIndex;
 using compress::ModuleKind;
 
-// What is not there yet when the plan is made: pages of code and libraries not touched so far, growth of the heap, stacks of threads and their decoders, the kernel's side of the reads.
-constexpr std::uint64_t kMargin = std::uint64_t{5} << 20;
-// Page tables of arenas that get no huge pages: 8 bytes for 4096, and a quarter more.
-constexpr std::uint64_t kBytesPerTableByte = 400;
-// Nine chunks of 4 MiB: two held, one being checked, 16 MiB of reads in flight, the rest waiting to be used. More gained nothing on any disk measured (docs/benchmarks.md).
-constexpr std::uint64_t kRingWish = std::uint64_t{36} << 20;
-constexpr std::uint64_t kRingShare = 4;  // the ring gets at most a quarter of what weights may have
-constexpr int kRingRounds = 4;           // of fitting ring and residents to each other
+constexpr int kRingRounds = 4;  // of fitting ring and residents to each other
 // Where no budget is given: leave this much to the rest of the machine, or a sixteenth if that is less.
 constexpr std::uint64_t kOthers = std::uint64_t{256} << 20;
-
-std::uint64_t sum(std::uint64_t a, std::uint64_t b) { return checked_add(a, b).value_or(std::numeric_limits<std::uint64_t>::max()); }
-
-std::uint64_t with_tables(std::uint64_t arena) { return sum(arena, arena / kBytesPerTableByte); }
-
-// The largest arena that fits `room` together with its tables.
-std::uint64_t without_tables(std::uint64_t room) {
-  std::uint64_t arena = room - room / (kBytesPerTableByte + 1);
-  while (arena > 0 && with_tables(arena) > room) arena--;  // once at the most: rounding
-  return arena;
-}
-
-std::uint64_t slots_of(const LeafIndex& index, const std::vector<std::uint32_t>& chunks) {
-  std::uint64_t bytes = 0;
-  for (const std::uint32_t c : chunks) bytes += slot_bytes(index.chunks[c]);
-  return bytes;
-}
 
 // The largest part of one module that is streamed; heads are used once by all rows and never held.
 template <class IsStreamed>
@@ -67,7 +44,7 @@ struct Needs {
 
   Needs(const LeafIndex& index, const PlanRequest& request)
       : chunks(chunks_of_step(index)),
-        fixed(sum(request.already_charged, kMargin)),
+        fixed(saturating_sum(request.already_charged, kProcessMargin)),
         staging(staging_bytes(index)),
         buffers(staging),
         all_weights(slots_of(index, chunks)),
@@ -76,10 +53,10 @@ struct Needs {
       held = largest_streamed_part(index, [](std::uint32_t) { return true; });
       least_ring = std::min(all_weights, least_ring + held);
     }
-    for (const BufferNeed& buffer : request.buffers) buffers = sum(buffers, buffer.bytes);
+    for (const BufferNeed& buffer : request.buffers) buffers = saturating_sum(buffers, buffer.bytes);
   }
 
-  std::uint64_t with_weights(std::uint64_t bytes) const { return sum(fixed, with_tables(sum(buffers, bytes))); }
+  std::uint64_t with_weights(std::uint64_t bytes) const { return saturating_sum(fixed, with_tables(saturating_sum(buffers, bytes))); }
   std::uint64_t everything() const { return with_weights(all_weights); }
   std::uint64_t least() const { return with_weights(least_ring); }
 };
@@ -101,23 +78,10 @@ struct Needs {
       by_flag ? "raise --memory to " + std::to_string(needs.least()) + " or lower --ctx-size" : "free some memory or lower --ctx-size");
 }
 
-// Residents spread evenly in order of execution: of each stretch of the step the same share stays, so that reads and compute interleave.
 void choose_residents(const LeafIndex& index, const Needs& needs, std::uint64_t room, Plan& plan) {
-  std::uint64_t passed = 0;
-  const auto keep = [&](std::uint32_t chunk) {
-    plan.resident[chunk] = true;
-    plan.resident_bytes += slot_bytes(index.chunks[chunk]);
-  };
-  const long double share = static_cast<long double>(room) / static_cast<long double>(needs.all_weights);
-  for (const std::uint32_t c : needs.chunks) {
-    const std::uint64_t bytes = slot_bytes(index.chunks[c]);
-    passed += bytes;
-    const auto due = static_cast<std::uint64_t>(share * static_cast<long double>(passed));
-    if (plan.resident_bytes + bytes <= std::min(due, room)) keep(c);
-  }
-  // The loop above stays up to a chunk behind its share; what that leaves goes to whatever still fits, from the end of the step.
-  for (auto c = needs.chunks.rbegin(); c != needs.chunks.rend(); ++c)
-    if (!plan.resident[*c] && plan.resident_bytes + slot_bytes(index.chunks[*c]) <= room) keep(*c);
+  const std::vector<std::uint32_t> residents = spread_evenly(index, needs.chunks, room);
+  for (const std::uint32_t c : residents) plan.resident[c] = true;
+  plan.resident_bytes = slots_of(index, residents);
 }
 
 // The table whose rows are looked up, where it is no head. A row costs a read of 0.1 to 0.4 ms: worth the memory only when everything else is there.
@@ -168,7 +132,7 @@ std::uint64_t least_budget(const LeafIndex& index, const PlanRequest& request) {
 
 Plan make_plan(const LeafIndex& index, const PlanRequest& request) {
   const Needs needs(index, request);
-  const std::uint64_t machine = sum(request.available, request.already_charged);
+  const std::uint64_t machine = saturating_sum(request.available, request.already_charged);
   const std::uint64_t budget = request.budget ? std::min(*request.budget, machine) : machine - std::min(kOthers, machine / 16);
   if (budget < needs.least()) refuse(needs, request, budget);
 
@@ -181,7 +145,7 @@ Plan make_plan(const LeafIndex& index, const PlanRequest& request) {
     for (const std::uint32_t c : needs.chunks) plan.resident[c] = true;
     plan.resident_bytes = needs.all_weights;
     const std::vector<std::uint32_t> table = chunks_of_table(index);
-    const std::uint64_t with_table = sum(needs.all_weights, slots_of(index, table));
+    const std::uint64_t with_table = saturating_sum(needs.all_weights, slots_of(index, table));
     if (budget >= needs.with_weights(with_table)) {
       for (const std::uint32_t c : table) plan.resident[c] = true;
       plan.resident_bytes = with_table;
