@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/isa.h"
+
 namespace leafcutter::kernels {
 
 constexpr std::size_t kActivationGroup = 32;
@@ -36,6 +38,8 @@ struct QuantizeRowsArgs {
 };
 
 using QuantizeRows = void (*)(const QuantizeRowsArgs&);
+
+QuantizeRows quantize_rows_kernel(Isa isa);
 
 void quantize_rows_portable(const QuantizeRowsArgs&);
 void quantize_rows_avx2(const QuantizeRowsArgs&);

@@ -15,18 +15,6 @@ namespace {
 
 using offload::TraceKind;
 
-kernels::QuantizeRows quantize_rows_of(kernels::Isa isa) {
-  switch (isa) {
-    case kernels::Isa::avx512vnni:
-      return kernels::quantize_rows_avx512vnni;
-    case kernels::Isa::avx2:
-      return kernels::quantize_rows_avx2;
-    case kernels::Isa::portable:
-      break;
-  }
-  return kernels::quantize_rows_portable;
-}
-
 kernels::Gate gate_of(compress::ActivationKind kind) {
   switch (kind) {
     case compress::ActivationKind::gelu_erf:
@@ -55,7 +43,7 @@ StepRunner::StepRunner(const StepContext& context)
       gated_(kernels::gated_activation_kernel(c_.isa)),
       add_(kernels::add_in_place_kernel(c_.isa)),
       attention_(kernels::attention_kernel(c_.isa)),
-      quantize_(quantize_rows_of(c_.isa)),
+      quantize_(kernels::quantize_rows_kernel(c_.isa)),
       gate_(gate_of(c_.index.model.activation)),
       embedding_scratch_(c_.team.size()) {
   // Which thread reads a row is chance: each has what it may need from the beginning.
