@@ -8,11 +8,10 @@
 namespace leafcutter::offload {
 namespace {
 
-constexpr std::size_t kPage = 4096;
 constexpr std::size_t kTurnsAhead = 256;  // beside what is held
 
 ReadShape usable(const ReadShape& reads) {
-  return {std::max(kPage, reads.bytes / kPage * kPage), std::max<std::size_t>(1, reads.in_flight)};
+  return {std::max(kLeastRead, reads.bytes / kLeastRead * kLeastRead), std::max<std::size_t>(1, reads.in_flight)};
 }
 
 }  // namespace
