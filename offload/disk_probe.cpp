@@ -26,6 +26,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kBlock = std::size_t{4} << 20;  // what is written at a time, and the least that can be measured with
 constexpr std::size_t kMostInFlight = std::size_t{32} << 20;
+constexpr std::uint64_t kShortRead = std::uint64_t{64} << 20;  // enough to tell how much to read with each shape
 // What is tried, the one that is taken without a reason for another first; few bytes in flight are better than many.
 constexpr ReadShape kShapes[] = {{std::size_t{1} << 20, 16},
                                  {std::size_t{1} << 20, 8},
@@ -120,8 +121,8 @@ DiskProbe probe_file(const std::string& path, std::uint64_t bytes) {
   const PageBuffer buffer(static_cast<std::size_t>(room), "disk probe");
   DiskProbe probe;
   std::string backend;
-  probe.gb_s = read_rate(file, 0, total, probe.reads, buffer, backend);
-  probe.reads = fastest_shape(file, total, probe.gb_s, buffer);
+  const double about = read_rate(file, 0, std::min(total, kShortRead), probe.reads, buffer, backend);
+  probe.reads = fastest_shape(file, total, about, buffer);
   probe.gb_s = read_rate(file, 0, total, probe.reads, buffer, backend);
   probe.single_gb_s = read_rate(file, 0, std::max<std::uint64_t>(total / 4, kBlock), {probe.reads.bytes, 1}, buffer, backend);
   probe.small_read_s = small_read_seconds(*file, total, buffer);
