@@ -5,6 +5,18 @@
 
 namespace leafcutter::tools {
 
+namespace {
+
+std::size_t read_bytes(const std::string& text) {
+  const SizeText size = parse_size(text, "--io-size");
+  if (size.kind != SizeText::Kind::bytes || size.bytes % offload::kLeastRead != 0 || size.bytes < offload::kLeastRead ||
+      size.bytes > offload::kMostRead)
+    throw Error(ErrorKind::usage, "--io-size", "expected a multiple of 4096 up to 4MiB", "write --io-size 1MiB");
+  return static_cast<std::size_t>(size.bytes);
+}
+
+}  // namespace
+
 void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeText>& size, const std::string& help) {
   app.add_option_function<std::string>(
          name,
@@ -48,7 +60,15 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
       ->type_name("disk=RATE");
   app.add_option("--io-depth", flags.io_depth, "reads in flight (default: what the disk wants, where `plan` or `profile` measured it; 16)")
       ->check(CLI::Range(std::size_t{1}, offload::kMostReadsInFlight));
-  add_size_flag(app, "--io-size", flags.io_size, "bytes of one read (default: what the disk wants; 1MiB)");
+  app.add_option_function<std::string>(
+         "--io-size",
+         [&flags](const std::string& text) {
+           try {
+             flags.io_size = read_bytes(text);
+           } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
+         },
+         "bytes of one read (default: what the disk wants; 1MiB)")
+      ->type_name("SIZE");
 }
 
 void LoadFlags::apply_link(offload::HostRates& rates) const {
@@ -72,12 +92,7 @@ runtime::LoadOptions LoadFlags::options(const std::string& file) const {
   if (io == "threads") options.pager.backend = offload::ReadBackend::threads;
   if (!file.empty()) options.pager.reads = known_reads(file).value_or(offload::ReadShape{});
   if (io_depth > 0) options.pager.reads.in_flight = io_depth;
-  if (io_size) {
-    if (io_size->kind != SizeText::Kind::bytes || io_size->bytes % offload::kLeastRead != 0 || io_size->bytes < offload::kLeastRead ||
-        io_size->bytes > offload::kMostRead)
-      throw Error(ErrorKind::usage, "--io-size", "expected a multiple of 4096 up to 4MiB", "write --io-size 1MiB");
-    options.pager.reads.bytes = static_cast<std::size_t>(io_size->bytes);
-  }
+  if (io_size) options.pager.reads.bytes = *io_size;
   options.disk_bytes_per_s = disk_rate;
   return options;
 }

@@ -18,14 +18,14 @@ struct LoadFlags {
   std::string device = "auto";
   std::string io = "auto";
   std::size_t io_depth = 0;
-  std::optional<SizeText> io_size;
+  std::optional<std::size_t> io_size;
   std::optional<std::uint64_t> disk_rate;  // --link disk=RATE, bytes a second
 
   // With --link, the disk's rate is that of the link.
   void apply_link(offload::HostRates& rates) const;
 
   // For a model in this file (empty: nowhere); reads are done as its disk wants them, where that is known and no flag says otherwise.
-  // Throws Error(unsupported) for a device that this build has not, Error(usage) for a size that no read can have.
+  // Throws Error(unsupported) for a device that this build has not.
   runtime::LoadOptions options(const std::string& file) const;
 };
 

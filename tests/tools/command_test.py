@@ -72,6 +72,17 @@ class Command(unittest.TestCase):
         self.fails(call("run", self.leaf, "--ids", "1", "--temp", "-1"), 2)
         self.fails(call("compress", self.source, "-o", self.leaf, "--format", "q5"), 2, "q5")
 
+    def test_how_a_disk_is_read_can_be_said_and_changes_nothing_else(self):
+        run = ("run", self.leaf, "--ids", "5,6,7", "-n", 6, "--temp", 0, "--ignore-eos", "--json")
+        for size in ("0", "1000", "4097", "8MiB", "50%"):
+            self.fails(call(*run, "--io-size", size), 2, "--io-size", "multiple of 4096 up to 4MiB")
+        self.fails(call(*run, "--io-size", "lots"), 2, "--io-size", "lots")
+        for depth in ("0", "65", "-1", "many"):
+            self.fails(call(*run, "--io-depth", depth), 2, "--io-depth")
+        usual = objects(call(*run))[-1]["ids"]
+        for size, depth in (("4096", 1), ("64KiB", 3), ("4MiB", 64)):
+            self.assertEqual(objects(call(*run, "--io-size", size, "--io-depth", depth))[-1]["ids"], usual)
+
     def test_content_that_is_wrong_is_status_1(self):
         self.fails(call("inspect", os.path.join(self.folder, "none.leaf")), 1, "none.leaf")
         bad = os.path.join(self.folder, "bad.leaf")
