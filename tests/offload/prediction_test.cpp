@@ -8,8 +8,8 @@
 
 #include "compress/compress_model.h"
 #include "compress/leaf_writer.h"
-#include "compress/shapes.h"
 #include "offload/chunk_sizes.h"
+#include "tests/support/small_llama.h"
 
 using namespace leafcutter;
 using namespace leafcutter::offload;
@@ -19,17 +19,7 @@ namespace {
 constexpr double kComputeSeconds = 0.002;  // of a feed-forward module's rows, all of them
 
 compress::LeafIndex tiny_index() {
-  compress::ModelDescription model = compress::find_shape("llama-1.1b").value();
-  model.dim = 256;
-  model.vocab_size = 300;
-  model.context_length = 256;
-  model.layers.resize(6);
-  for (compress::LayerDescription& layer : model.layers) {
-    layer.heads = 8;
-    layer.kv_heads = 2;
-    layer.head_dim = 32;
-    layer.ff_width = 1024;
-  }
+  const compress::ModelDescription model = leafcutter::test::describe({});
   return compress::lay_out_leaf(model, compress::plan_tensors(model, {}), 65536);
 }
 

@@ -20,16 +20,8 @@ constexpr std::uint64_t kMiB = 1 << 20;
 
 // 250 MB in four layers: of f32, which is the quickest to make.
 std::string large_model_to(const std::string& target) {
-  compress::ModelDescription model = compress::find_shape("llama-1.1b").value();
-  model.dim = 1024;
-  model.vocab_size = 1000;
-  model.context_length = 256;
-  model.layers.resize(4);
-  for (compress::LayerDescription& layer : model.layers) {
-    layer.heads = layer.kv_heads = 16;
-    layer.head_dim = 64;
-    layer.ff_width = 3800;
-  }
+  const compress::ModelDescription model =
+      test::describe({.layers = 4, .dim = 1024, .heads = 16, .kv_heads = 16, .ff_width = 3800, .vocab_size = 1000});
   const auto options = in_format(quant::FormatId::f32);
   const auto file = create_file(target);
   ThreadTeam team(2);

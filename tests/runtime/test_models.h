@@ -5,8 +5,8 @@
 #include <string>
 
 #include "compress/compress_model.h"
-#include "compress/shapes.h"
 #include "runtime/model.h"
+#include "tests/support/small_llama.h"
 
 namespace leafcutter::testing {
 
@@ -33,17 +33,7 @@ inline compress::CompressOptions in_format(quant::FormatId format, std::uint64_t
 
 // Random weights large enough that a budget can hold some of them and not others: 3 MB in q4. `chunk_bytes` small makes many chunks.
 inline std::string synthesize_to(const std::string& target, const compress::CompressOptions& options) {
-  compress::ModelDescription model = compress::find_shape("llama-1.1b").value();
-  model.dim = 256;
-  model.vocab_size = 300;
-  model.context_length = 256;
-  model.layers.resize(6);
-  for (compress::LayerDescription& layer : model.layers) {
-    layer.heads = 8;
-    layer.kv_heads = 2;
-    layer.head_dim = 32;
-    layer.ff_width = 1100;
-  }
+  const compress::ModelDescription model = test::describe({.ff_width = 1100});
   const auto file = create_file(target);
   ThreadTeam team(2);
   compress::synthesize_model(model, options.formats, 1, options.writer, *file, team, {});
