@@ -30,13 +30,6 @@ runtime::LoadOptions runtime_options(const LoadOptions& options) {
   return to;
 }
 
-runtime::Lookup lookup_of(const std::string& name) {
-  if (name == "auto") return runtime::Lookup::automatic;
-  if (name == "on") return runtime::Lookup::always;
-  if (name == "off") return runtime::Lookup::off;
-  throw Error(ErrorKind::usage, "lookup", "\"" + name + "\" is none", "auto, on or off");
-}
-
 runtime::Preset preset_of(const std::string& name) {
   if (name.empty()) return runtime::Preset::none;
   if (name == "cpm-live") return runtime::Preset::cpm_live;
@@ -58,7 +51,7 @@ runtime::GenerateOptions runtime_options(const GenerateOptions& options) {
   to.ignore_end = options.ignore_end;
   to.task = options.task;
   to.preset = preset_of(options.preset);
-  to.speculation.lookup = lookup_of(options.lookup);
+  to.speculation.lookup = runtime::lookup_named(options.lookup);
   to.sampling.temperature_first = to.preset != runtime::Preset::none;
   runtime::validate(to.sampling);
   return to;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
 #include <utility>
 
+#include "base/error.h"
 #include "runtime/draft_model.h"
 #include "runtime/lookup.h"
 
@@ -38,6 +40,13 @@ std::size_t most_drafts(const Model& model, const SpeculationOptions& options) {
 }
 
 }  // namespace
+
+Lookup lookup_named(std::string_view name) {
+  if (name == "auto") return Lookup::automatic;
+  if (name == "on") return Lookup::always;
+  if (name == "off") return Lookup::off;
+  throw Error(ErrorKind::usage, "lookup", "\"" + std::string(name) + "\" is none", "auto, on or off");
+}
 
 void plan_for_speculation(LoadOptions& load, Lookup lookup, bool draft_model, std::uint64_t draft_tokens) {
   std::uint64_t drafts = 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <stop_token>
+#include <string_view>
 #include <vector>
 
 #include "runtime/draft_policy.h"
@@ -19,6 +20,9 @@ constexpr std::uint64_t kMostDrafts = 15;
 
 // Of drafts from the text itself. automatic: where they pay, by what was right lately and what rows cost; always: wherever the end of the text stood before.
 enum class Lookup : std::uint8_t { off, automatic, always };
+
+// "auto", "on" or "off". Throws Error(usage) for any other name.
+Lookup lookup_named(std::string_view name);
 
 struct SpeculationOptions {
   Lookup lookup = Lookup::off;

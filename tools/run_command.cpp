@@ -85,16 +85,12 @@ ordered_json token_json(const runtime::GeneratedToken& token, bool logprobs) {
   return json;
 }
 
-runtime::Lookup lookup_of(const std::string& name) {
-  return name == "off" ? runtime::Lookup::off : name == "on" ? runtime::Lookup::always : runtime::Lookup::automatic;
-}
-
 // Drafts for a model: what is planned for them, the draft model, and what they gave.
 class Drafting {
  public:
   Drafting(const RunFlags& flags, const std::string& path, runtime::LoadOptions& options, Notes& notes, std::stop_token stop)
       : verbose_(flags.verbose), notes_(notes) {
-    options_.lookup = lookup_of(flags.lookup);
+    options_.lookup = runtime::lookup_named(flags.lookup);
     options_.draft_tokens = flags.generate.speculation.draft_tokens;
     if (flags.searches()) {
       if (verbose_ && options_.lookup != runtime::Lookup::off) notes_.add("look-up: off, a beam search takes its rows itself");

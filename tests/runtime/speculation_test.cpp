@@ -11,6 +11,7 @@
 #include "runtime/prefix_cache.h"
 #include "tests/runtime/ant_models.h"
 #include "tests/runtime/half_streamed.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace leafcutter;
@@ -150,6 +151,14 @@ double tokens_per_step_time(runtime::Speculator& speculator, const Ids& text, st
 }
 
 }  // namespace
+
+TEST_CASE("look-up has three names, and another one is an error that tells them") {
+  CHECK(runtime::lookup_named("auto") == Lookup::automatic);
+  CHECK(runtime::lookup_named("on") == Lookup::always);
+  CHECK(runtime::lookup_named("off") == Lookup::off);
+  for (const std::string name : {"", "On", "always"})
+    test::expect_error([&] { runtime::lookup_named(name); }, {"lookup", "\"" + name + "\"", "auto, on or off"});
+}
 
 TEST_CASE("tokens are the same with drafts from the text, a good draft model and a bad one; resident and streamed") {
   const test::TemporaryFolder folder;
