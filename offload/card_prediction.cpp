@@ -61,7 +61,8 @@ struct Search {
     CardCandidate candidate;
     candidate.strategy = strategy;
     candidate.plan = std::move(plan);
-    candidate.host_share = candidate.prefill_host_share = candidate.plan.device_ring_bytes > 0 ? 0 : 1;
+    const bool all_on_card = candidate.plan.host_resident_bytes == 0 && candidate.plan.streamed_bytes == 0;
+    candidate.host_share = candidate.prefill_host_share = all_on_card || candidate.plan.device_ring_bytes > 0 ? 0 : 1;
     finish(candidate);
     return candidate;
   }

@@ -19,16 +19,19 @@ using compress::TensorRole;
 constexpr std::uint64_t kDeviceAlignment = 256;
 // Sampling looks at each logit a few times on one thread.
 constexpr double kSecondsPerLogit = 1e-9;
+// On the host a vector of f32 is a quarter of one of int8, and a multiply-add one instruction where int8 takes about two.
+constexpr double kF32OverInt8 = 2;
 // Beside the products: norm and quantizing before them, rotating and keeping keys, attention and its second pass over parts of the keys.
 constexpr int kLaunchesBefore = 1, kLaunchesOfKeys = 1, kLaunchesOfAttention = 2;
 
 struct Work {
   std::uint64_t bytes = 0;
-  double operations = 0;  // of one row
+  double int8_operations = 0, f32_operations = 0;  // of one row
   std::uint64_t strips = 0;
   void add(const Work& other) {
     bytes += other.bytes;
-    operations += other.operations;
+    int8_operations += other.int8_operations;
+    f32_operations += other.f32_operations;
     strips += other.strips;
   }
 };
@@ -120,7 +123,7 @@ class Builder {
     disk_of_[c] = from_disk;
     copy_of_[c] = kNone;
     if (plan_.residence[c] == Tier::device) return;
-    const std::uint64_t copied = chunk.raw_bytes - bytes_of_first_strips(index_, chunk, sides_.host_strips[c]);
+    const std::uint64_t copied = product_bytes(index_, chunk) - bytes_of_first_strips(index_, chunk, sides_.host_strips[c]);
     if (copied == 0) return;
     copy_of_[c] = step_.copies.size();
     step_.copies.push_back(
@@ -138,8 +141,10 @@ class Builder {
       const std::uint64_t all = range.end - range.begin, of_host = std::min(left, all);
       left -= of_host;
       Piece& piece = pieces[product_of(tensor.role, index_.model.tied_head)];
+      const bool is_float = quant::format_of(tensor.format).lossless_float;
       const auto work = [&](std::uint64_t strips) {
-        return Work{strips * tensor.strip_bytes(), 2.0 * static_cast<double>(strips * kernels::kStripRows * tensor.k), strips};
+        const double operations = 2.0 * static_cast<double>(strips * kernels::kStripRows * tensor.k);
+        return Work{strips * tensor.strip_bytes(), is_float ? 0 : operations, is_float ? operations : 0, strips};
       };
       piece.host.add(work(of_host));
       piece.card.add(work(all - of_host));
@@ -149,14 +154,14 @@ class Builder {
 
   double card_seconds(const Work& work, std::uint64_t rows) const {
     if (work.bytes == 0) return 0;
-    return card_.launch_s + std::max(static_cast<double>(work.bytes) / card_.usable_dram(),
-                                     work.operations * static_cast<double>(rows) / card_.usable_int8());
+    const double doing = work.int8_operations / card_.usable_int8() + work.f32_operations / card_.usable_f32();
+    return card_.launch_s + std::max(static_cast<double>(work.bytes) / card_.usable_dram(), doing * static_cast<double>(rows));
   }
 
   CardStage::HostWork host_work(const Work& work, std::uint64_t rows, std::size_t disk_turn) const {
-    return {std::max(static_cast<double>(work.bytes) / std::min(host_.product_bytes_per_s, host_.dram_bytes_per_s),
-                     work.operations * static_cast<double>(rows) / host_.int8_ops_per_s),
-            static_cast<double>(work.bytes), disk_turn};
+    const double moving = static_cast<double>(work.bytes) / std::min(host_.product_bytes_per_s, host_.dram_bytes_per_s);
+    const double doing = (work.int8_operations + kF32OverInt8 * work.f32_operations) / host_.int8_ops_per_s;
+    return {std::max(moving, doing * static_cast<double>(rows)), static_cast<double>(work.bytes), disk_turn};
   }
 
   void add_products(const std::vector<std::pair<std::uint32_t, Piece>>& pieces, double before, std::uint64_t rows, std::uint64_t input) {

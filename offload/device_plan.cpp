@@ -172,11 +172,18 @@ struct Placing {
   }
 };
 
+// Rows that are only looked up. They come last in their module.
+bool is_table(const LeafIndex& index, const compress::StripRange& range) {
+  const compress::TensorRole role = index.tensors[range.tensor].role;
+  return role == compress::TensorRole::prompt_embedding || role == compress::TensorRole::segment_embedding;
+}
+
 // Strips of one chunk may differ in size: so many that their bytes come nearest.
 std::uint32_t strips_of_share(const LeafIndex& index, const compress::ChunkEntry& chunk, double share) {
-  double left = share * chunk.raw_bytes;
+  double left = share * static_cast<double>(product_bytes(index, chunk));
   std::uint64_t strips = 0;
   for (const compress::StripRange& range : compress::strips_of_chunk(index, chunk)) {
+    if (is_table(index, range)) break;
     const auto strip = static_cast<double>(index.tensors[range.tensor].strip_bytes());
     const auto wanted = static_cast<std::uint64_t>(std::llround(std::max(left, 0.0) / strip));
     const std::uint64_t taken = std::min(wanted, range.end - range.begin);
@@ -190,16 +197,15 @@ std::uint32_t strips_of_share(const LeafIndex& index, const compress::ChunkEntry
 }  // namespace
 
 std::vector<std::uint32_t> chunks_of_products(const LeafIndex& index) {
-  const auto is_table = [&](const compress::StripRange& range) {
-    const compress::TensorRole role = index.tensors[range.tensor].role;
-    return role == compress::TensorRole::prompt_embedding || role == compress::TensorRole::segment_embedding;
-  };
   std::vector<std::uint32_t> chunks = chunks_of_step(index);
-  std::erase_if(chunks, [&](std::uint32_t c) {
-    const std::vector<compress::StripRange> ranges = compress::strips_of_chunk(index, index.chunks[c]);
-    return std::all_of(ranges.begin(), ranges.end(), is_table);
-  });
+  std::erase_if(chunks, [&](std::uint32_t c) { return product_bytes(index, index.chunks[c]) == 0; });
   return chunks;
+}
+
+std::uint64_t product_bytes(const LeafIndex& index, const compress::ChunkEntry& chunk) {
+  for (const compress::StripRange& range : compress::strips_of_chunk(index, chunk))
+    if (is_table(index, range)) return range.offset - chunk.module_offset;
+  return chunk.raw_bytes;
 }
 
 DevicePlan place(const LeafIndex& index, const DeviceRequest& request, Residents residents, bool with_ring) {

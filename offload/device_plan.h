@@ -27,13 +27,16 @@ struct DeviceRequest {
 // computes the others.
 enum class Residents { even, last_layers };
 
-// Who computes the chunks that are not on the card: of each the first `host_strips` strips (16 rows each, in the order of its blob) the host, the others the card, to which they are copied. 0 for chunks on the card.
+// Who computes the chunks that are not on the card: of each the first `host_strips` strips (16 rows each, in the order of its blob) the host, the others of product_bytes the card, to which they are copied. 0 for chunks on the card.
 struct Sides {
   std::vector<std::uint32_t> host_strips;  // per chunk of the index
 };
 
 // Chunks of chunks_of_step with rows that are multiplied: a tied head's module also holds tables that are only looked up.
 std::vector<std::uint32_t> chunks_of_products(const compress::LeafIndex& index);
+
+// Of a chunk, the bytes of rows that are multiplied: all but of a tied head's last one, which ends with rows of such tables.
+std::uint64_t product_bytes(const compress::LeafIndex& index, const compress::ChunkEntry& chunk);
 
 struct DevicePlan {
   std::vector<Tier> residence;  // per chunk of the index; chunks that hold no product count as on disk
