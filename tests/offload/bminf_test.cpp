@@ -1,13 +1,9 @@
-// BMInf's schedule rebuilt from its description, on the simulator that our plans are predicted with: whole layers, residents spread evenly, two buffers, no look-ahead over the end of a step.
+// BMInf's schedule on the simulator that our plans are predicted with, against what was published of it.
+#include "tests/support/bminf.h"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
-
-#include "compress/compress_model.h"
-#include "compress/leaf_writer.h"
-#include "compress/shapes.h"
-#include "offload/card_prediction.h"
-#include "offload/chunk_sizes.h"
 
 using namespace leafcutter;
 using namespace leafcutter::offload;
@@ -20,28 +16,6 @@ constexpr double kEncoderLayer = 192.9e6, kDecoderLayer = 260.0e6;
 // With 5.1 GiB free its rules give 19 slots: 17 layers that stay and two buffers, 31 streamed, of them a third (10) from the decoder.
 constexpr std::size_t kStreamedDecoder = 10, kStreamedEncoder = 21;
 constexpr double kPublishedEncoder = 718, kPublishedDecoder = 4.4;  // tokens a second on a GTX 1060, prompt of 256
-
-// Layer i of n is streamed where floor((i + 1) * streamed / n) rises.
-CardStep layer_step(std::size_t layers, std::size_t streamed, double bytes, double kernel_seconds) {
-  CardStep step;
-  step.look_ahead_over_steps = false;
-  const auto layer_bytes = static_cast<std::size_t>(bytes);
-  step.card_ring_bytes = 2 * layer_bytes;
-  for (std::size_t i = 0; i < layers; i++) {
-    CardStage stage;
-    const bool copied = (i + 1) * streamed / layers > i * streamed / layers;
-    stage.card.push_back({kernel_seconds, copied ? step.copies.size() : kNone});
-    if (copied) {
-      step.copies.push_back({layer_bytes, layer_bytes, false});
-      step.copy_source.push_back(kNone);
-    }
-    step.stages.push_back(stage);
-  }
-  CardStage end;
-  end.host.push_back({});
-  step.stages.push_back(end);
-  return step;
-}
 
 // A link that makes the encoder as fast as was published.
 Card card_fitted_to_the_encoder() {
@@ -58,10 +32,10 @@ TEST_CASE("a link fitted to BMInf's published encoder rate predicts its publishe
   const CardHost& host = find_card_host("desktop-ddr4");
   const double encoder_kernel = kEncoderLayer * 2 * 256 / card.usable_int8();
   const double encoder =
-      256 / simulate_card(layer_step(kLayers, kStreamedEncoder, kEncoderLayer, encoder_kernel), card, host, 0, 1).seconds;
+      256 / simulate_card(test::bminf_step(kLayers, kStreamedEncoder, kEncoderLayer, encoder_kernel), card, host, 0, 1).seconds;
   CHECK(std::abs(encoder / kPublishedEncoder - 1) < 0.1);
   const CardStepTime step =
-      simulate_card(layer_step(kLayers, kStreamedDecoder, kDecoderLayer, kDecoderLayer / card.usable_dram()), card, host, 1, 4);
+      simulate_card(test::bminf_step(kLayers, kStreamedDecoder, kDecoderLayer, kDecoderLayer / card.usable_dram()), card, host, 1, 4);
   MESSAGE("encoder ", encoder, " tokens/s, published 718; decoder ", 1 / step.seconds, ", published 4.4");
   CHECK(std::abs(1 / step.seconds / kPublishedDecoder - 1) < 0.1);
 }
