@@ -40,6 +40,8 @@ Axis axis(double low, double high, int from, int to) {
   return a;
 }
 
+Axis axis_of_names(std::size_t names) { return {-0.5, static_cast<double>(names) - 0.5, 1, kLeft, kChartWidth - kRight}; }
+
 std::string number(double value) { return fmt::format("{:.4g}", value); }
 
 }  // namespace
@@ -72,7 +74,8 @@ std::string chart_svg(const Chart& chart, int top) {
       x_low = std::min(x_low, x), x_high = std::max(x_high, x);
       y_low = std::min(y_low, y), y_high = std::max(y_high, y);
     }
-  const Axis xs = axis(x_low, x_high, kLeft, kChartWidth - kRight), ys = axis(0, y_high, kChartHeight - kBottom, kTop);
+  const Axis xs = chart.x_names.empty() ? axis(x_low, x_high, kLeft, kChartWidth - kRight) : axis_of_names(chart.x_names.size()),
+             ys = axis(0, y_high, kChartHeight - kBottom, kTop);
   std::string svg = fmt::format("<g transform=\"translate(0,{})\">\n<text x=\"{}\" y=\"24\" class=\"title\">{}</text>\n", top, kLeft,
                                 xml_text(chart.title));
   for (int i = 0; ys.low + i * ys.step <= ys.high * (1 + 1e-9); i++) {
@@ -82,12 +85,15 @@ std::string chart_svg(const Chart& chart, int top) {
         "text-anchor=\"end\">{}</text>\n",
         xs.from, y, xs.to, y, xs.from - 8, y + 4, number(value));
   }
-  for (int i = 0; xs.low + i * xs.step <= xs.high * (1 + 1e-9); i++) {
-    const double value = xs.low + i * xs.step, x = xs.at(value);
+  const auto x_name = [&](double value) {
+    return chart.x_names.empty() ? number(value) : xml_text(chart.x_names[static_cast<std::size_t>(value)]);
+  };
+  for (double value = std::max(xs.low, 0.0); value <= xs.high * (1 + 1e-9); value += xs.step) {
+    const double x = xs.at(value);
     svg += fmt::format(
         "<line x1=\"{:.1f}\" y1=\"{}\" x2=\"{:.1f}\" y2=\"{}\" class=\"axis\"/><text x=\"{:.1f}\" y=\"{}\" class=\"tick\" "
         "text-anchor=\"middle\">{}</text>\n",
-        x, ys.from, x, ys.from + 5, x, ys.from + 20, number(value));
+        x, ys.from, x, ys.from + 5, x, ys.from + 20, x_name(value));
   }
   svg += fmt::format("<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" class=\"axis\"/>\n", xs.from, ys.from, xs.to, ys.from);
   svg += fmt::format("<text x=\"{}\" y=\"{}\" class=\"label\" text-anchor=\"middle\">{}</text>\n", (xs.from + xs.to) / 2, kChartHeight - 14,
@@ -109,7 +115,7 @@ std::string chart_svg(const Chart& chart, int top) {
     svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2.2\"/>\n", points, colour);
     for (const auto& [px, py] : line.points)
       svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"><title>{}: {} {}, {} {}</title></circle>\n", xs.at(px),
-                         ys.at(py), colour, xml_text(line.name), number(px), xml_text(chart.x_label), number(py), xml_text(chart.y_label));
+                         ys.at(py), colour, xml_text(line.name), x_name(px), xml_text(chart.x_label), number(py), xml_text(chart.y_label));
     svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"name\" fill=\"{}\">{}</text>\n", xs.at(line.points.back().first) + 9, y + 4,
                        colour, xml_text(line.name));
   }

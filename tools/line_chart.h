@@ -15,6 +15,7 @@ struct ChartLine {
 struct Chart {
   std::string title, x_label, y_label;
   std::vector<ChartLine> lines;
+  std::vector<std::string> x_names = {};  // not empty: x are positions among these, which stand there instead of numbers
 };
 
 constexpr int kChartWidth = 820, kChartHeight = 380;

@@ -8,6 +8,7 @@
 #include "tools/console.h"
 #include "tools/conversion.h"
 #include "tools/load_flags.h"
+#include "tools/plan_card_command.h"
 #include "tools/plan_estimate.h"
 #include "tools/plan_sweep.h"
 #include "tools/planned_index.h"
@@ -25,6 +26,7 @@ struct PlanFlags {
   Wish wish;
   bool measure = false;
   LoadFlags load;
+  CardFlags card;
 };
 
 struct Planning {
@@ -159,14 +161,7 @@ void plan_once(const PlanFlags& flags, const CommonFlags& common) {
 
 void plan_sweep(const PlanFlags& flags, const CommonFlags& common) {
   const SweepRange range = parse_sweep(*flags.sweep);
-  // A .leaf has its formats; anything else is compared in the formats that people choose between.
-  std::vector<std::string> formats;
-  for (std::size_t at = 0; at < flags.format.size();) {
-    const std::size_t comma = std::min(flags.format.find(',', at), flags.format.size());
-    formats.push_back(flags.format.substr(at, comma - at));
-    at = comma + 1;
-  }
-  if (formats.empty()) formats = has_formats(flags.model) ? std::vector<std::string>{""} : std::vector<std::string>{"q4", "q8"};
+  const std::vector<std::string> formats = formats_of(flags.model, flags.format);
   Planning planning = planning_of(flags);
   planning.host.available = std::max(planning.host.available, range.high);
   std::vector<SweepPoint> points;
@@ -220,17 +215,36 @@ RunCommand add_plan(CLI::App& app) {
       ->capture_default_str();
   app.add_option("-b,--batch", flags->wish.batch, "sequences that decode together")->check(CLI::Range(1, 256))->capture_default_str();
   app.add_flag("--measure", flags->measure, "measure this machine's rates again");
-  app.add_option("--sweep", flags->sweep, "memory=LOW:HIGH[:POINTS]: a table of speed against memory");
+  app.add_option("--sweep", flags->sweep,
+                 "memory=LOW:HIGH[:POINTS] or card=all or card=NAME,..: a table of speed against memory, or of cards");
   app.add_option("-o,--output", flags->picture, "picture of the sweep: .svg or .html");
   add_load_flags(app, flags->load);
+  add_card_flags(app, flags->card);
   app.parse_complete_callback([flags] {
     try {
-      if (flags->sweep) parse_sweep(*flags->sweep);
+      if (flags->sweep && is_card_sweep(*flags->sweep))
+        parse_card_sweep(*flags->sweep);
+      else if (flags->sweep)
+        parse_sweep(*flags->sweep);
+      check_card_flags(flags->card);
     } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
+    const bool card_sweep = flags->sweep && is_card_sweep(*flags->sweep);
+    if (!flags->card.card.empty() && flags->sweep) throw CLI::ValidationError("--card", "goes without --sweep; write --sweep card=NAME,..");
+    if (flags->card.device_memory && flags->card.card.empty() && !card_sweep)
+      throw CLI::ValidationError("--device-memory", "goes with --card");
     if (!flags->picture.empty() && (!flags->sweep || !(flags->picture.ends_with(".svg") || flags->picture.ends_with(".html"))))
       throw CLI::ValidationError("-o", "goes with --sweep and ends in .svg or .html");
   });
-  return [flags](const CommonFlags& common) { flags->sweep ? plan_sweep(*flags, common) : plan_once(*flags, common); };
+  return [flags](const CommonFlags& common) {
+    if (flags->sweep && is_card_sweep(*flags->sweep))
+      plan_card_sweep({flags->model, flags->format, flags->wish, flags->load, flags->card}, *flags->sweep, flags->picture, common);
+    else if (flags->sweep)
+      plan_sweep(*flags, common);
+    else if (!flags->card.card.empty())
+      plan_on_card({flags->model, flags->format, flags->wish, flags->load, flags->card}, common);
+    else
+      plan_once(*flags, common);
+  };
 }
 
 }  // namespace leafcutter::tools

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/size_text.h"
-#include "tools/line_chart.h"
 
 namespace leafcutter::tools {
 namespace {
@@ -15,7 +14,7 @@ namespace {
 constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 Chart chart_of(const std::string& title, const std::string& y_label, const std::vector<SweepPoint>& points, double SweepPoint::*value) {
-  Chart chart{title, "host memory, GiB", y_label, {}};
+  Chart chart{title, "host memory, GiB", y_label, {}, {}};
   for (const SweepPoint& point : points) {
     if (!point.fits) continue;
     if (chart.lines.empty() || chart.lines.back().name != point.format) chart.lines.push_back({point.format, {}});
@@ -24,22 +23,35 @@ Chart chart_of(const std::string& title, const std::string& y_label, const std::
   return chart;
 }
 
-std::string html_page(const std::string& title, const std::vector<SweepPoint>& points, const std::string& svg) {
+SweepTable table_of(const std::vector<SweepPoint>& points) {
+  SweepTable table{{"format", "memory", "tokens/s", "first token", "limit", "resident", "streamed a step"}, {}};
+  for (const SweepPoint& p : points)
+    table.rows.push_back(p.fits ? std::vector<std::string>{p.format, format_bytes(p.memory), fmt::format("{:.2f}", p.tokens_per_s),
+                                                           fmt::format("{:.2f} s", p.first_token_s), p.limit,
+                                                           format_bytes(p.resident_bytes), format_bytes(p.streamed_bytes)}
+                                : std::vector<std::string>{p.format, format_bytes(p.memory), "does not fit"});
+  return table;
+}
+
+std::string html_page(const std::string& title, const SweepTable& table, const std::string& remark, const std::string& svg) {
   std::string page = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title>\n"
       "<style>body{{font:15px/1.5 Helvetica,Arial,sans-serif;margin:2em "
       "auto;max-width:60em;color:#1a202c}}table{{border-collapse:collapse}}th,td{{padding:.25em .9em;text-align:right;"
       "border-bottom:1px solid #e2e8f0}}th:first-child,td:first-child{{text-align:left}}</style></head>\n<body><h1>{0}</h1>\n{1}"
-      "<table><tr><th>format</th><th>memory</th><th>tokens/s</th><th>first token</th><th>limit</th><th>resident</th><th>streamed a "
-      "step</th></tr>\n",
+      "<table><tr>",
       xml_text(title), svg);
-  for (const SweepPoint& p : points)
-    page += p.fits ? fmt::format("<tr><td>{}</td><td>{}</td><td>{:.2f}</td><td>{:.2f} s</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-                                 xml_text(p.format), format_bytes(p.memory), p.tokens_per_s, p.first_token_s, p.limit,
-                                 format_bytes(p.resident_bytes), format_bytes(p.streamed_bytes))
-                   : fmt::format("<tr><td>{}</td><td>{}</td><td colspan=\"5\">does not fit</td></tr>\n", xml_text(p.format),
-                                 format_bytes(p.memory));
-  return page + "</table>\n<p>Predicted from this machine's measured rates; nothing was loaded.</p></body></html>\n";
+  for (const std::string& name : table.head) page += "<th>" + xml_text(name) + "</th>";
+  page += "</tr>\n";
+  for (const std::vector<std::string>& row : table.rows) {
+    page += "<tr>";
+    for (std::size_t i = 0; i < row.size(); i++) {
+      const std::size_t columns = i + 1 == row.size() ? table.head.size() - i : 1;
+      page += (columns > 1 ? fmt::format("<td colspan=\"{}\">", columns) : std::string("<td>")) + xml_text(row[i]) + "</td>";
+    }
+    page += "</tr>\n";
+  }
+  return page + "</table>\n<p>" + xml_text(remark) + "</p></body></html>\n";
 }
 
 }  // namespace
@@ -92,19 +104,26 @@ nlohmann::ordered_json sweep_json(const SweepPoint& p) {
           {"streamed_bytes", p.streamed_bytes}};
 }
 
-void write_sweep_picture(const std::string& path, const std::string& title, const std::vector<SweepPoint>& points) {
-  const std::string svg = svg_document({chart_of(title + ": speed", "tokens a second", points, &SweepPoint::tokens_per_s),
-                                        chart_of(title + ": time to the first token", "seconds", points, &SweepPoint::first_token_s)});
+void write_sweep_page(const std::string& path, const std::string& title, const std::vector<Chart>& charts, const SweepTable& table,
+                      const std::string& remark) {
+  const std::string svg = svg_document(charts);
   std::string content;
   if (path.ends_with(".svg"))
     content = svg;
   else if (path.ends_with(".html"))
-    content = html_page(title, points, svg);
+    content = html_page(title, table, remark, svg);
   else
     throw Error(ErrorKind::usage, "-o " + path, "is no picture", "end it in .svg or .html");
   const auto file = create_file(path);
   file->write_at(0, std::as_bytes(std::span(content)));
   file->commit();
+}
+
+void write_sweep_picture(const std::string& path, const std::string& title, const std::vector<SweepPoint>& points) {
+  write_sweep_page(path, title,
+                   {chart_of(title + ": speed", "tokens a second", points, &SweepPoint::tokens_per_s),
+                    chart_of(title + ": time to the first token", "seconds", points, &SweepPoint::first_token_s)},
+                   table_of(points), "Predicted from this machine's measured rates; nothing was loaded.");
 }
 
 }  // namespace leafcutter::tools

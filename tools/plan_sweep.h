@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/line_chart.h"
 #include "tools/plan_estimate.h"
 
 namespace leafcutter::tools {
@@ -29,6 +30,15 @@ struct SweepPoint {
 
 std::string sweep_text(const std::vector<SweepPoint>& points);
 nlohmann::ordered_json sweep_json(const SweepPoint& point);
+
+struct SweepTable {
+  std::vector<std::string> head;
+  std::vector<std::vector<std::string>> rows;  // a row that is shorter than the head: its last cell goes to the end
+};
+
+// .svg: the charts one below the other; .html: the same with the table and a remark, in one file. Throws Error(usage) for another ending, Error(io).
+void write_sweep_page(const std::string& path, const std::string& title, const std::vector<Chart>& charts, const SweepTable& table,
+                      const std::string& remark);
 
 // .svg: the two pictures (speed, time to the first token); .html: the same with the table, in one file. Throws Error(usage) for another ending, Error(io).
 void write_sweep_picture(const std::string& path, const std::string& title, const std::vector<SweepPoint>& points);

@@ -9,6 +9,7 @@
 #include "compress/leaf_reader.h"
 #include "compress/leaf_writer.h"
 #include "compress/shapes.h"
+#include "tools/name_list.h"
 #include "tools/run_report.h"
 
 namespace leafcutter::tools {
@@ -33,6 +34,12 @@ compress::LeafIndex laid_out(const compress::ModelDescription& model, const std:
 }  // namespace
 
 bool has_formats(const std::string& model) { return !compress::find_shape(model) && !compress::looks_like_checkpoint(model); }
+
+std::vector<std::string> formats_of(const std::string& model, const std::string& wanted) {
+  const std::vector<std::string> formats = name_list(wanted);
+  if (!formats.empty()) return formats;
+  return has_formats(model) ? std::vector<std::string>{""} : std::vector<std::string>{"q4", "q8"};
+}
 
 PlannedIndex index_to_plan(const std::string& model, const std::string& format) {
   PlannedIndex planned;

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "compress/leaf_index.h"
 #include "runtime/tokenizer.h"
@@ -21,5 +22,8 @@ PlannedIndex index_to_plan(const std::string& model, const std::string& format);
 
 // Is MODEL a .leaf, whose formats are what they are?
 bool has_formats(const std::string& model);
+
+// The formats that a sweep compares: those wanted, separated by commas; by default a .leaf's own, and of anything else those that people choose between.
+std::vector<std::string> formats_of(const std::string& model, const std::string& wanted);
 
 }  // namespace leafcutter::tools

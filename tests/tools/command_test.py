@@ -277,6 +277,42 @@ class Command(unittest.TestCase):
         self.fails(call("plan", "llama-1.1b", "--sweep", "memory=2GiB"), 2, "--sweep")
         self.fails(call("plan", "llama-1.1b", "-o", picture), 2, "--sweep")
 
+    def test_a_plan_for_a_card_asks_nothing_of_this_machine(self):
+        plan = objects(call("plan", "cpm-ant-10b", "--format", "q8", "--card", "gtx1060-6gb", "--memory", "16GiB", "--json"))[-1]
+        for key in ("tokens_per_s", "first_token_s", "limit", "peak"):
+            self.assertIn(key, plan)
+        self.assertEqual(set(plan["peak"]), {"device", "host", "disk"})
+        self.assertIn(plan["limit"], ("link", "device", "host", "disk", "check"))
+        self.assertEqual([s["strategy"] for s in plan["strategies"]], ["streaming", "static split", "mixed"])
+        for strategy in plan["strategies"]:
+            self.assertLessEqual(strategy["tokens_per_s"], plan["tokens_per_s"])
+        self.assertLessEqual(plan["peak"]["device"], plan["device"]["budget"])
+        self.assertIn("--format q4", plan["advice"])
+        text = call("plan", "cpm-ant-10b", "--card", "gtx1060-3gb").stdout.decode()
+        self.assertIn("no card was asked", text)
+        for strategy in ("streaming", "static split", "mixed"):
+            self.assertIn(strategy, text)
+        # An explicit flag goes before the row: a slower disk, where the disk is the limit.
+        slow = ("plan", "cpm-ant-10b", "--format", "q8", "--card", "gtx1060-6gb", "--memory", "2GiB", "--json")
+        self.assertLess(objects(call(*slow, "--link", "disk=500MB"))[-1]["tokens_per_s"], objects(call(*slow))[-1]["tokens_per_s"] / 2)
+        self.fails(call("plan", "cpm-ant-10b", "--card", "gtx960"), 2, "gtx1060-6gb")
+        self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--host", "toaster"), 2, "desktop-ddr4")
+        self.fails(call("plan", "cpm-ant-10b", "--device-memory", "1GiB"), 2, "--card")
+        self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--device-memory", "1"), 1, "--device-memory")
+        self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--memory", "1"), 1, "--memory")
+
+    def test_a_sweep_over_cards_is_a_table_and_a_picture(self):
+        picture = os.path.join(self.folder, "cards.html")
+        points = objects(call("plan", "cpm-ant-1b,cpm-ant-300m", "--sweep", "card=gtx1060-3gb,rtx4090", "-o", picture, "--json"))
+        self.assertEqual(len(points), 8)
+        self.assertEqual({p["card"] for p in points}, {"gtx1060-3gb", "rtx4090"})
+        with open(picture) as page:
+            page = page.read()
+        self.assertIn("<svg", page)
+        self.assertIn("gtx1060-3gb", page)
+        self.assertEqual(len(objects(call("plan", "cpm-ant-300m", "--format", "q4", "--sweep", "card=all", "--json"))), 7)
+        self.fails(call("plan", "cpm-ant-1b", "--sweep", "card=none"), 2, "rtx4090")
+
     def test_a_profile_is_a_page_and_a_trace(self):
         page, trace = os.path.join(self.folder, "profile.html"), os.path.join(self.folder, "trace.json")
         report = objects(call("profile", self.leaf, "-p", 8, "-n", 3, "-o", page, "--trace", trace, "--json"))[-1]

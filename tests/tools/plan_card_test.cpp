@@ -1,0 +1,161 @@
+#include "tools/plan_card.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+#include <string>
+
+#include "compress/compress_model.h"
+#include "compress/leaf_writer.h"
+#include "compress/shapes.h"
+#include "tests/support/bminf.h"
+#include "tests/support/expect_error.h"
+#include "tools/card_sweep.h"
+
+using namespace leafcutter;
+using namespace leafcutter::tools;
+using offload::CardCandidate;
+
+namespace {
+
+constexpr const char* kSizes[] = {"cpm-ant-10b", "cpm-ant-7b", "cpm-ant-3b", "cpm-ant-1b", "cpm-ant-300m"};
+
+CardEstimate on_card(const PlannedIndex& model, const std::string& card) {
+  CardFlags flags;
+  flags.card = card;
+  return estimate_on_card(model, flags, {}, {});
+}
+
+CardEstimate on_card(const std::string& model, const std::string& format, const std::string& card) {
+  return on_card(index_to_plan(model, format), card);
+}
+
+void check_choice(const CardEstimate& estimate) {
+  for (const CardCandidate& c : estimate.prediction.strategies) {
+    CHECK(estimate.best().decode.seconds <= c.decode.seconds);
+    CHECK(std::isfinite(c.decode.seconds));
+    CHECK(std::isfinite(c.prompt_seconds));
+    CHECK(c.decode.seconds >= c.decode.bound() * (1 - 1e-3));
+    CHECK(c.plan.device_total <= c.plan.device_budget);
+    CHECK(c.plan.host_total <= c.plan.host_budget);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a step of every CPM-Ant on a GTX 1060 takes what its longest lane takes from first principles, but for 3 percent") {
+  for (const std::string card : {"gtx1060-3gb", "gtx1060-6gb"})
+    for (const std::string size : kSizes)
+      for (const std::string format : {"q8", "q4"}) {
+        CAPTURE(card);
+        CAPTURE(size);
+        CAPTURE(format);
+        const CardEstimate estimate = on_card(size, format, card);
+        CHECK(estimate.best().decode.seconds <= 1.03 * estimate.best().decode.bound());
+        CHECK(estimate.prediction.strategies.size() == 3);
+        check_choice(estimate);
+      }
+}
+
+TEST_CASE("the host computing beside copies reaches what its memory lets it") {
+  for (const std::string card : {"gtx1060-3gb", "gtx1060-6gb"}) {
+    CAPTURE(card);
+    const CardEstimate estimate = on_card("cpm-ant-10b", "q8", card);
+    const offload::CardStepTime& step = estimate.best().decode;
+    CHECK(estimate.best().host_share > 0);
+    CHECK(step.host_memory_bytes / step.seconds >= 0.95 * offload::find_card_host("desktop-ddr4").dram_bytes_per_s);
+  }
+}
+
+TEST_CASE("the same weights are faster than by BMInf's schedule, on the same card and link") {
+  const PlannedIndex model = index_to_plan("cpm-ant-10b", "q8row");
+  for (const std::string name : {"gtx1060-6gb", "rtx2060-6gb"}) {
+    const CardEstimate ours = on_card(model, name);
+    const offload::Card& card = offload::find_card(name);
+    const offload::DevicePlan& plan = ours.best().plan;
+    double layer = 0;
+    for (const compress::ModuleEntry& module : model.index.modules)
+      if (module.layer == 1) layer += static_cast<double>(module.bytes);
+    // It gets what our plan has for weights and ring, and nothing of it is taken by the head.
+    const std::size_t layers = model.index.model.layers.size();
+    const auto slots = static_cast<std::size_t>(static_cast<double>(plan.device_ring_bytes + plan.device_resident_bytes) / layer);
+    const std::size_t streamed = slots >= layers ? 0 : layers - (slots - 2);
+    const double theirs = simulate_card(test::bminf_step(layers, streamed, layer, layer / card.usable_dram()), card,
+                                        offload::find_card_host("desktop-ddr4"), 1, 4)
+                              .seconds;
+    double streaming = 0;
+    for (const CardCandidate& c : ours.prediction.strategies)
+      if (c.strategy == "streaming") streaming = c.decode.seconds;
+    MESSAGE(name, ": BMInf's schedule ", 1 / theirs, " tokens/s with ", streamed, " layers streamed; ours ", 1 / streaming, " streaming, ",
+            ours.tokens_per_s(), " chosen");
+    REQUIRE(streamed > 0);
+    CHECK(streaming < theirs);
+    CHECK(ours.best().decode.seconds < theirs / 2);
+  }
+}
+
+TEST_CASE("the chosen plan is never slower than another strategy, and the same question has the same answer, whatever the machine") {
+  std::mt19937_64 random(3);
+  int planned = 0;
+  for (int round = 0; round < 60; round++) {
+    compress::ModelDescription description = compress::find_shape(random() % 2 ? "cpm-ant-3b" : "llama-1.1b").value();
+    description.layers.resize(2 + random() % 10);
+    compress::FormatChoice format;
+    format.body = quant::find_format(random() % 2 ? "q4" : "q8")->id;
+    PlannedIndex model;
+    const auto tensors = compress::plan_tensors(description, format);
+    model.index = compress::lay_out_leaf(description, tensors, compress::suitable_chunk_bytes(description, tensors));
+    CardFlags flags;
+    flags.card = offload::cards()[random() % offload::cards().size()].name;
+    flags.host = offload::card_hosts()[random() % offload::card_hosts().size()].name;
+    flags.device_memory = SizeText{SizeText::Kind::bytes, (std::uint64_t{200} << 20) + random() % (std::uint64_t{1} << 30), 0};
+    LoadFlags load;
+    if (random() % 2) load.memory = SizeText{SizeText::Kind::bytes, (std::uint64_t{280} << 20) + random() % (std::uint64_t{1} << 30), 0};
+    Wish wish;
+    wish.prompt_tokens = 1 + random() % 400;
+    wish.batch = 1 + random() % 3;
+    CAPTURE(round);
+    try {
+      const CardEstimate once = estimate_on_card(model, flags, load, wish);
+      check_choice(once);
+      CHECK(card_json(once) == card_json(estimate_on_card(model, flags, load, wish)));
+      planned++;
+    } catch (const Error& e) { CHECK(e.kind() == ErrorKind::out_of_budget); }
+  }
+  CHECK(planned > 30);
+}
+
+TEST_CASE("a step ends whatever share the host has, of chunks that are half a table, too") {
+  const PlannedIndex model = index_to_plan("cpm-ant-3b", "q8");
+  const CardEstimate estimate = on_card(model, "gtx1060-3gb");
+  const offload::Card& card = offload::find_card("gtx1060-3gb");
+  const offload::CardHost& host = offload::find_card_host("desktop-ddr4");
+  const offload::DevicePlan plan = offload::place(model.index, estimate.request.request, offload::Residents::even, true);
+  for (int i = 0; i <= 32; i++) {
+    const offload::Sides sides = offload::with_host_share(model.index, plan, i / 32.0);
+    CAPTURE(i);
+    CHECK(simulate_card(card_step(model.index, plan, sides, estimate.request.wish.decode, card, host), card, host, 1, 1).seconds < 1);
+  }
+}
+
+TEST_CASE("absurd budgets are refused with what is needed, and odd names with the list") {
+  const PlannedIndex model = index_to_plan("cpm-ant-300m", "q4");
+  CardFlags flags;
+  flags.card = "gtx1060-3gb";
+  for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{100} << 20}) {
+    CardFlags small = flags;
+    small.device_memory = SizeText{SizeText::Kind::bytes, bytes, 0};
+    test::expect_error([&] { estimate_on_card(model, small, {}, {}); }, {"device memory", "need", "context", "--device-memory"});
+    LoadFlags load;
+    load.memory = SizeText{SizeText::Kind::bytes, bytes, 0};
+    test::expect_error([&] { estimate_on_card(model, flags, load, {}); }, {"memory", "need", "process", "--memory"});
+  }
+  flags.card = "gtx960";
+  test::expect_error([&] { estimate_on_card(model, flags, {}, {}); }, {"gtx960", "gtx1060-6gb"});
+  for (const char* bad : {"card=", "card=,", "card=none", "card=gtx1060-6gb,none"}) {
+    CAPTURE(bad);
+    CHECK_THROWS_AS(parse_card_sweep(bad), Error);
+  }
+  CHECK(parse_card_sweep("card=all").size() == offload::cards().size());
+}
