@@ -1,6 +1,7 @@
 #include "tools/load_flags.h"
 
 #include "base/error.h"
+#include "tools/name_list.h"
 #include "tools/rates_cache.h"
 
 namespace leafcutter::tools {
@@ -29,6 +30,26 @@ void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeTex
       ->type_name("SIZE");
 }
 
+namespace {
+
+// "disk=500MB", "device=6GB", "disk=500MB,device=6GB".
+void read_links(const std::string& text, LoadFlags& flags) {
+  const Error wrong(ErrorKind::usage, "--link " + text, "is no rate of a link",
+                    "write disk=RATE or device=RATE, such as disk=500MB (bytes a second)");
+  const std::vector<std::string> links = name_list(text);
+  if (links.empty()) throw wrong;
+  for (const std::string& link : links) {
+    const std::size_t equals = std::min(link.find('='), link.size());
+    const std::string name = link.substr(0, equals);
+    if (equals == link.size() || (name != "disk" && name != "device")) throw wrong;
+    const SizeText rate = parse_size(link.substr(equals + 1), "--link");
+    if (rate.kind != SizeText::Kind::bytes || rate.bytes == 0) throw wrong;
+    (name == "disk" ? flags.disk_rate : flags.device_rate) = rate.bytes;
+  }
+}
+
+}  // namespace
+
 void add_load_flags(CLI::App& app, LoadFlags& flags) {
   add_size_flag(app, "--memory", flags.memory, "budget of host memory: 2GiB, 1500MB, 60%, -1GiB (all but that)");
   app.add_option("-t,--threads", flags.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
@@ -47,16 +68,13 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
   app.add_option_function<std::string>(
          "--link",
          [&flags](const std::string& text) {
-           constexpr std::string_view kDisk = "disk=";
-           if (!text.starts_with(kDisk)) throw CLI::ValidationError("--link", "write disk=RATE, such as disk=500MB (bytes a second)");
            try {
-             const SizeText rate = parse_size(text.substr(kDisk.size()), "--link");
-             if (rate.kind != SizeText::Kind::bytes || rate.bytes == 0)
-               throw CLI::ValidationError("--link", "the rate is a number of bytes a second");
-             flags.disk_rate = rate.bytes;
+             read_links(text, flags);
            } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
          },
-         "disk=RATE: read no faster than this, bytes a second; plan takes it for the disk's rate")
+         "disk=RATE, bytes a second: read no faster than this; plan takes it for the disk's rate. device=RATE, with plan --card: from host "
+         "memory to "
+         "the card. Both: separated by a comma")
       ->type_name("disk=RATE");
   app.add_option("--io-depth", flags.io_depth, "reads in flight (default: what the disk wants, where `plan` or `profile` measured it; 16)")
       ->check(CLI::Range(std::size_t{1}, offload::kMostReadsInFlight));
@@ -83,6 +101,7 @@ void LoadFlags::apply_link(offload::HostRates& rates) const {
 runtime::LoadOptions LoadFlags::options(const std::string& file) const {
   if (device != "auto" && device != "cpu")
     throw Error(ErrorKind::unsupported, "--device " + device, "this build computes on the CPU only", "use --device cpu");
+  if (device_rate) throw Error(ErrorKind::usage, "--link device=RATE", "there is no card here", "use it with plan --card");
   runtime::LoadOptions options;
   options.memory = memory;
   options.threads = threads;

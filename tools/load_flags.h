@@ -19,7 +19,8 @@ struct LoadFlags {
   std::string io = "auto";
   std::size_t io_depth = 0;
   std::optional<std::size_t> io_size;
-  std::optional<std::uint64_t> disk_rate;  // --link disk=RATE, bytes a second
+  std::optional<std::uint64_t> disk_rate;    // --link disk=RATE, bytes a second
+  std::optional<std::uint64_t> device_rate;  // --link device=RATE, bytes a second
 
   // With --link, the disk's rate is that of the link.
   void apply_link(offload::HostRates& rates) const;

@@ -71,8 +71,9 @@ void check_card_flags(const CardFlags& flags) {
 }
 
 CardEstimate estimate_on_card(const PlannedIndex& model, const CardFlags& flags, const LoadFlags& load, const Wish& wish) {
-  const offload::Card& card = offload::find_card(flags.card);
+  offload::Card card = offload::find_card(flags.card);
   offload::CardHost host = offload::find_card_host(flags.host);
+  if (load.device_rate) card.link_bytes_per_s = static_cast<double>(*load.device_rate);
   if (load.disk_rate) host.disk_bytes_per_s = static_cast<double>(*load.disk_rate);
   runtime::CardOptions options;
   options.context_bytes = card.context_bytes;
@@ -166,6 +167,8 @@ std::string card_text(const CardEstimate& estimate) {
   text += fmt::format("predicted: {:.2f} tok/s, limited by {}; first token after {:.2f} s (prompt {:.2f} s, loading {:.2f} s)\n",
                       estimate.tokens_per_s(), best.decode.limit(), best.first_token_s(), best.prompt_seconds, best.load_seconds);
   text += step_line("a step", best.decode) + step_line("a pass", best.prefill);
+  if (plan.host_resident_bytes == 0 && plan.streamed_bytes == 0)
+    text += "all weights are on the card, so that the strategies do not differ:\n";
   for (const CardCandidate& c : estimate.prediction.strategies)
     text += fmt::format(
         "  {:13} {:>8.2f} tok/s, prompt {:>6.2f} s; of what is not on the card the host computes {:.0f} % (prompt {:.0f} %){}\n",

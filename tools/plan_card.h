@@ -35,7 +35,7 @@ struct CardEstimate {
   double tokens_per_s() const { return static_cast<double>(batch) * best().tokens_per_s(); }
 };
 
-// --memory, --device-memory, --ctx-size, --kv-type and --link disk=RATE of the flags go before what the rows of card and host say. Throws Error(usage | out_of_budget).
+// --memory, --device-memory, --ctx-size, --kv-type and --link of the flags go before what the rows of card and host say. Throws Error(usage | out_of_budget).
 CardEstimate estimate_on_card(const PlannedIndex& model, const CardFlags& card, const LoadFlags& load, const Wish& wish);
 
 nlohmann::ordered_json card_json(const CardEstimate& estimate);

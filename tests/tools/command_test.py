@@ -295,6 +295,12 @@ class Command(unittest.TestCase):
         # An explicit flag goes before the row: a slower disk, where the disk is the limit.
         slow = ("plan", "cpm-ant-10b", "--format", "q8", "--card", "gtx1060-6gb", "--memory", "2GiB", "--json")
         self.assertLess(objects(call(*slow, "--link", "disk=500MB"))[-1]["tokens_per_s"], objects(call(*slow))[-1]["tokens_per_s"] / 2)
+        full, half = (objects(call("plan", "cpm-ant-10b", "--format", "q8", "--card", "gtx1060-6gb", "--link", link, "--json"))[-1]["strategies"][0]
+                      for link in ("device=11.4GB", "disk=3GB,device=5.7GB"))
+        self.assertAlmostEqual(full["tokens_per_s"] / half["tokens_per_s"], 2, delta=0.05)
+        for link in ("device=", "device=0", "card=1GB", "device", ",", "device=50%"):
+            self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--link", link), 2, "--link")
+        self.fails(call("plan", "llama-1.1b", "--link", "device=1GB"), 1, "--card")
         self.fails(call("plan", "cpm-ant-10b", "--card", "gtx960"), 2, "gtx1060-6gb")
         self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--host", "toaster"), 2, "desktop-ddr4")
         self.fails(call("plan", "cpm-ant-10b", "--device-memory", "1GiB"), 2, "--card")
