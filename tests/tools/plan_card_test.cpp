@@ -126,16 +126,23 @@ TEST_CASE("the chosen plan is never slower than another strategy, and the same q
   CHECK(planned > 30);
 }
 
-TEST_CASE("a step ends whatever share the host has, of chunks that are half a table, too") {
+TEST_CASE("a step ends whatever share the host has, of chunks that are half a table and of chunks from disk, too") {
   const PlannedIndex model = index_to_plan("cpm-ant-3b", "q8");
-  const CardEstimate estimate = on_card(model, "gtx1060-3gb");
   const offload::Card& card = offload::find_card("gtx1060-3gb");
   const offload::CardHost& host = offload::find_card_host("desktop-ddr4");
-  const offload::DevicePlan plan = offload::place(model.index, estimate.request.request, offload::Residents::even, true);
-  for (int i = 0; i <= 32; i++) {
-    const offload::Sides sides = offload::with_host_share(model.index, plan, i / 32.0);
-    CAPTURE(i);
-    CHECK(simulate_card(card_step(model.index, plan, sides, estimate.request.wish.decode, card, host), card, host, 1, 1).seconds < 1);
+  for (const std::uint64_t memory : {std::uint64_t{16} << 30, std::uint64_t{400} << 20}) {
+    CardFlags flags;
+    flags.card = card.name;
+    LoadFlags load;
+    load.memory = SizeText{SizeText::Kind::bytes, memory, 0};
+    const CardEstimate estimate = estimate_on_card(model, flags, load, {});
+    const offload::DevicePlan plan = offload::place(model.index, estimate.request.request, offload::Residents::even, true);
+    CHECK((plan.streamed_bytes > 0) == (memory < std::uint64_t{1} << 30));
+    for (int i = 0; i <= 32; i++) {
+      const offload::Sides sides = offload::with_host_share(model.index, plan, i / 32.0);
+      CAPTURE(i);
+      CHECK(simulate_card(card_step(model.index, plan, sides, estimate.request.wish.decode, card, host), card, host, 1, 1).seconds < 1);
+    }
   }
 }
 
