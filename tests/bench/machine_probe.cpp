@@ -2,8 +2,9 @@
 //
 //   machine_probe memory [--mib 4096] [--reps 9]            reading memory with 1 and 2 threads
 //   machine_probe compute [--ms 500]                        int8 dot products from registers with 1 and 2 threads
-//   machine_probe touch [--mib 1024]                        touching fresh memory for the first time with 1 and 2 threads
-//   machine_probe read FILE [--mib 2048]                    direct reads of FILE, the best of 4 and 16 MiB by 2, 4 and 8 readers
+//   machine_probe touch [--mib 1024] [--threads N]          touching fresh memory for the first time with 1 and 2 threads, or with N. What one touches has just been used by the one before: it
+//                                                           counts where memory that lies free goes back to a host
+//   machine_probe read FILE [--mib 2048]                    direct reads of FILE: 4 and 16 MiB by 2, 4 and 8 readers, the best last
 //   machine_probe write FOLDER [--mib 1024]                 direct writes of 4 MiB to a new file there, and its fsync
 //   machine_probe stream FILE RESIDENT_BYTES [--passes 5]   RESIDENT_BYTES of FILE stay in memory, the rest is read once a pass with direct reads through a ring and every byte
 //                                                           is touched: what decoding a file larger than memory cannot pass. All of slots {4,8,16} MiB x readers {2,4,8}, best last.
@@ -85,8 +86,8 @@ void compute(double seconds) {
   }
 }
 
-void first_touch(std::size_t bytes) {
-  for (std::size_t threads = 1; threads <= 2; threads++) {
+void first_touch(std::size_t bytes, std::size_t least_threads, std::size_t most_threads) {
+  for (std::size_t threads = least_threads; threads <= most_threads; threads++) {
     const PageBuffer buffer(bytes, "probe", false);
     ThreadTeam team(threads);
     const std::size_t pieces = bytes / (4 * kMiB);
@@ -118,8 +119,12 @@ void disk_read(const std::string& path, std::size_t limit) {
   const PageBuffer buffer(8 * 16 * kMiB, "probe");
   double best = 0;
   for (const std::size_t slot : {4 * kMiB, 16 * kMiB})
-    for (const std::size_t readers : {2, 4, 8}) best = std::max(best, read_rate(*file, bytes, slot, readers, buffer));
-  std::printf("{\"probe\":\"read\",\"direct\":%s,\"gb_s\":%.2f}\n", file->direct() ? "true" : "false", best);
+    for (const std::size_t readers : {2, 4, 8}) {
+      const double rate = read_rate(*file, bytes, slot, readers, buffer);
+      std::printf("{\"probe\":\"read\",\"slot_mib\":%zu,\"readers\":%zu,\"gb_s\":%.2f}\n", slot / kMiB, readers, rate);
+      best = std::max(best, rate);
+    }
+  std::printf("{\"probe\":\"read\",\"best\":true,\"direct\":%s,\"gb_s\":%.2f}\n", file->direct() ? "true" : "false", best);
 }
 
 void disk_write(const std::string& folder, std::size_t bytes) {
@@ -218,9 +223,8 @@ void stream(const std::string& path, std::size_t resident, std::size_t passes) {
 
 int usage() {
   std::fputs(
-      "usage: machine_probe memory [--mib N] [--reps N] | compute [--ms N] | touch [--mib N] | read FILE [--mib N] | write FOLDER [--mib "
-      "N]\n"
-      "       | stream FILE RESIDENT_BYTES [--passes N]\n",
+      "usage: machine_probe memory [--mib N] [--reps N] | compute [--ms N] | touch [--mib N] [--threads N] | read FILE [--mib N]\n"
+      "       | write FOLDER [--mib N] | stream FILE RESIDENT_BYTES [--passes N]\n",
       stderr);
   return 2;
 }
@@ -229,7 +233,7 @@ int usage() {
 
 int main(int argc, char** argv) try {
   std::vector<std::string> places;
-  std::size_t mib = 0, reps = 9, passes = 5, ms = 500;
+  std::size_t mib = 0, reps = 9, passes = 5, ms = 500, threads = 0;
   for (int i = 1; i < argc; i++) {
     const std::string word = argv[i];
     if (!word.starts_with("--")) {
@@ -247,6 +251,8 @@ int main(int argc, char** argv) try {
       passes = number;
     else if (word == "--ms")
       ms = number;
+    else if (word == "--threads")
+      threads = number;
     else
       return usage();
   }
@@ -257,7 +263,7 @@ int main(int argc, char** argv) try {
   else if (what == "compute" && places.size() == 1)
     compute(static_cast<double>(ms) / 1e3);
   else if (what == "touch" && places.size() == 1)
-    first_touch(bytes(1024));
+    first_touch(bytes(1024), threads > 0 ? threads : 1, threads > 0 ? threads : 2);
   else if (what == "read" && places.size() == 2)
     disk_read(places[1], bytes(2048));
   else if (what == "write" && places.size() == 2)
