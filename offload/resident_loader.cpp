@@ -15,8 +15,9 @@
 namespace leafcutter::offload {
 namespace {
 
-// More threads than cores: most of them wait for the disk. Eight reads of up to 4 MiB in flight are what disks want (docs/architecture.md).
-constexpr std::size_t kThreads = 8;
+// Many more threads than cores: most of them wait for the disk, and while some touch and hash, eight reads of up to 4 MiB, which are what disks want, should still be in flight (docs/benchmarks.md, "What
+// loading waits for").
+constexpr std::size_t kThreads = 16;
 
 class Loader {
  public:
