@@ -56,6 +56,18 @@ class Resolver {
 
 }  // namespace
 
+kernels::Gate gate_of(compress::ActivationKind kind) {
+  switch (kind) {
+    case compress::ActivationKind::gelu_erf:
+      return kernels::Gate::gelu_erf;
+    case compress::ActivationKind::gelu_tanh:
+      return kernels::Gate::gelu_tanh;
+    case compress::ActivationKind::silu:
+      break;
+  }
+  return kernels::Gate::silu;
+}
+
 const compress::ModuleEntry* find_module(const LeafIndex& index, ModuleKind kind, std::uint32_t layer) {
   for (const compress::ModuleEntry& module : index.modules)
     if (module.kind == kind && module.layer == layer) return &module;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compress/leaf_index.h"
+#include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 
 namespace leafcutter::runtime {
@@ -50,6 +51,9 @@ struct ModelWeights {
 // f32_activations: products of quantized weights are made in floats.
 ModelWeights resolve_weights(const compress::LeafIndex& index, std::span<const std::byte> vectors, kernels::Isa isa, bool f32_activations,
                              const std::string& file);
+
+// The kernels' name for a model's activation.
+kernels::Gate gate_of(compress::ActivationKind kind);
 
 const compress::ModuleEntry* find_module(const compress::LeafIndex& index, compress::ModuleKind kind, std::uint32_t layer = 0);
 

@@ -10,6 +10,7 @@
 #include "compress/leaf_reader.h"
 #include "offload/stream_file.h"
 #include "offload/throttled_file.h"
+#include "runtime/host_executor.h"
 #include "runtime/plan_model.h"
 #include "runtime/step_runner.h"
 
@@ -83,7 +84,8 @@ class LoadedModel final : public Model {
         team_(options_.threads),
         pager_(file_, opened_.index, planned_.plan, offload::chunks_of_step(opened_.index), account_, options_.pager),
         chunks_(opened_.index, pager_),
-        runner_({opened_.index, weights_, rope_, bias_, cache_, work_, chunks_, team_, *file_, isa_, options_.pager.trace}) {
+        executor_({opened_.index, rope_, bias_, cache_, work_, chunks_, team_, *file_, isa_}),
+        runner_(weights_, executor_, options_.pager.trace) {
     for (const offload::BufferNeed& buffer : planned_.plan.buffers)
       if (buffer.bytes > 0) entries_.push_back(account_.add(buffer.name, offload::Tier::host, buffer.bytes));
     notes_.push_back("ctx-size " + std::to_string(planned_.ctx_size));
@@ -105,7 +107,7 @@ class LoadedModel final : public Model {
       }
     } catch (...) {
       for (std::uint32_t s = 0; s < lists_.before.size(); s++) cache_.truncate(s, lists_.before[s]);
-      chunks_.abandon();
+      executor_.abandon();
       throw;
     }
   }
@@ -262,6 +264,7 @@ class LoadedModel final : public Model {
   ThreadTeam team_;
   offload::Pager pager_;
   ChunkHolder chunks_;
+  HostExecutor executor_;
   StepRunner runner_;
   StepLists lists_;
   std::vector<std::string> notes_;
