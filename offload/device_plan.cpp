@@ -19,6 +19,8 @@ using compress::ModuleKind;
 
 // Allocations of a card are rounded up to 2 MiB each; a dozen of them, and what the driver takes while kernels run.
 constexpr std::uint64_t kDeviceMargin = std::uint64_t{32} << 20;
+// Where no driver is charged: allocations are rounded up to a few KiB at the most.
+constexpr std::uint64_t kMarginWithoutDriver = std::uint64_t{64} << 10;
 // Sixteen chunks of 4 MiB: the link goes on for 6 ms at 11 GB/s while the card or the host has something longer to do.
 constexpr std::uint64_t kDeviceRingWish = std::uint64_t{64} << 20;
 constexpr std::uint64_t kDeviceRingShare = 8;  // of what weights may have
@@ -69,7 +71,7 @@ struct Placing {
   std::uint64_t device_room() {
     plan.device_budget = request.device_budget;
     plan.context_bytes = request.context_bytes;
-    plan.device_margin = kDeviceMargin;
+    plan.device_margin = request.context_bytes > 0 ? kDeviceMargin : kMarginWithoutDriver;
     plan.device_buffer_bytes = bytes_of(request.device_buffers);
     const std::uint64_t ring = least_ring_bytes(index, visited);
     const std::uint64_t fixed = saturating_sum(saturating_sum(plan.context_bytes, plan.device_margin), plan.device_buffer_bytes);

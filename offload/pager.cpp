@@ -291,6 +291,22 @@ std::span<const std::byte> Pager::acquire(std::size_t chunk) {
 
 bool Pager::is_resident(std::size_t chunk) const { return state_->resident_offset[chunk] != kNowhere; }
 
+bool Pager::is_ready(std::size_t chunk) const {
+  const State& s = *state_;
+  if (s.resident_offset[chunk] != kNowhere) return true;
+  const std::lock_guard lock(s.mutex);
+  const std::uint64_t turn = s.ahead->next();
+  return s.chunk_of(turn) == chunk && s.ahead->begun(turn) &&
+         (s.ahead->stage(turn) == State::Stage::ready || s.ahead->stage(turn) == State::Stage::failed);
+}
+
+std::vector<std::span<std::byte>> Pager::memory() const {
+  std::vector<std::span<std::byte>> parts;
+  for (const PageBuffer* buffer : {&state_->arena, &state_->ring_memory})
+    if (buffer->size() > 0) parts.push_back(buffer->bytes());
+  return parts;
+}
+
 void Pager::release(std::size_t chunk) {
   State& s = *state_;
   if (s.resident_offset[chunk] != kNowhere) return;

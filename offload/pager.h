@@ -57,8 +57,12 @@ class Pager {
   // (the plan sees to it that any two streamed neighbours do). Throws Error(io | bad_file) naming the chunk's place; after an error the pager can be used again from reset().
   std::span<const std::byte> acquire(std::size_t chunk);
   void release(std::size_t chunk);
+  // acquire() of this chunk, which must be the next of the order, would not have to wait.
+  bool is_ready(std::size_t chunk) const;
   // Is this chunk in memory for good? Its blob stays valid after release.
   bool is_resident(std::size_t chunk) const;
+  // Where all blobs lie: whole pages, for a device to pin.
+  std::vector<std::span<std::byte>> memory() const;
 
   // The step was given up in the middle (cancelled, an error): the next acquire begins at the first chunk of the order.
   void reset();

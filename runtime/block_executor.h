@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stop_token>
 
 #include "runtime/chunk_holder.h"
 #include "runtime/layer_weights.h"
@@ -52,6 +53,9 @@ void for_blocks(std::size_t rows, std::size_t rows_a_block, Work&& work) {
 class BlockExecutor {
  public:
   virtual ~BlockExecutor() = default;
+
+  // What it needs of the weights in memory of its own, once, before the first pass and before the pager reads. Throws Error(io | bad_file | cancelled | device).
+  virtual void load(std::stop_token) {}
 
   virtual std::size_t block_rows() const = 0;  // the most of a block
 

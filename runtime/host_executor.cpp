@@ -82,7 +82,8 @@ void HostExecutor::multiply(const compress::ModuleEntry& module, std::span<const
   c_.chunks.for_each(
       module, first.offset, last.offset + last.bytes, after,
       [&](const compress::ChunkEntry& chunk, std::span<const std::byte> blob) {
-        for (const Product& product : products) products_.add(*product.matrix, buffer(product.output), chunk, blob);
+        for (const Product& product : products)
+          products_.add(*product.matrix, buffer(product.output), strips_in(*product.matrix->tensor, chunk), blob);
       },
       [&] { products_.run(); });
 }

@@ -24,6 +24,21 @@ StripRange strips_in(const compress::TensorEntry& tensor, const compress::ChunkE
   return {first, past - first, tensor.offset + first * strip_bytes - chunk.module_offset};
 }
 
+StripRange first_strips(const compress::TensorEntry& tensor, const compress::ChunkEntry& chunk, std::size_t bytes) {
+  StripRange range = strips_in(tensor, chunk);
+  if (range.strips > 0) range.strips = std::min(range.strips, (std::max(bytes, range.offset) - range.offset) / tensor.strip_bytes());
+  return range;
+}
+
+StripRange last_strips(const compress::TensorEntry& tensor, const compress::ChunkEntry& chunk, std::size_t bytes) {
+  const std::size_t first = first_strips(tensor, chunk, bytes).strips;
+  StripRange range = strips_in(tensor, chunk);
+  range.first_strip += first;
+  range.strips -= first;
+  range.offset += first * tensor.strip_bytes();
+  return range;
+}
+
 void HostProducts::begin(const float* x, std::size_t k, std::size_t rows) {
   x_ = x;
   k_ = k;
@@ -31,10 +46,9 @@ void HostProducts::begin(const float* x, std::size_t k, std::size_t rows) {
   pieces_.clear();
 }
 
-void HostProducts::add(const Matrix& matrix, float* y, const compress::ChunkEntry& chunk, std::span<const std::byte> blob) {
-  const compress::TensorEntry& tensor = *matrix.tensor;
-  const StripRange range = strips_in(tensor, chunk);
+void HostProducts::add(const Matrix& matrix, float* y, const StripRange& range, std::span<const std::byte> blob) {
   if (range.strips == 0) return;
+  const compress::TensorEntry& tensor = *matrix.tensor;
   if (pieces_.empty()) takes_groups_ = false;
   takes_groups_ = takes_groups_ || matrix.takes_groups;
   const std::uint64_t strip_bytes = tensor.strip_bytes(), rows = std::min<std::size_t>(rows_, work_.rows);

@@ -13,6 +13,18 @@
 
 namespace leafcutter::runtime {
 
+// Strips of a matrix that lie one after another in a chunk.
+struct StripRange {
+  std::size_t first_strip = 0, strips = 0;
+  std::size_t offset = 0;  // of the first strip in the chunk's blob
+  std::size_t first_output() const { return first_strip * kernels::kStripRows; }
+};
+// All of the matrix that lie in this chunk; no strips when none do.
+StripRange strips_in(const compress::TensorEntry& tensor, const compress::ChunkEntry& chunk);
+// Those of them in the first `bytes` of its blob, which end with a strip, and the others.
+StripRange first_strips(const compress::TensorEntry& tensor, const compress::ChunkEntry& chunk, std::size_t bytes);
+StripRange last_strips(const compress::TensorEntry& tensor, const compress::ChunkEntry& chunk, std::size_t bytes);
+
 // One input at a time. Uses the workspace's int8 rows and room for decoded weights; what it refers to must outlive it.
 class HostProducts {
  public:
@@ -21,8 +33,8 @@ class HostProducts {
 
   // The input from here on: rows of k floats side by side. More rows than a block's go through each chunk block by block.
   void begin(const float* x, std::size_t k, std::size_t rows);
-  // The part of a matrix that lies in this chunk is to be multiplied; nothing when none does. y: the matrix's outputs of the first row, rows one behind the other. The blob must stay until run().
-  void add(const Matrix& matrix, float* y, const compress::ChunkEntry& chunk, std::span<const std::byte> blob);
+  // These strips of a matrix, which lie in this blob of a chunk, are to be multiplied. y: the matrix's outputs of the first row, rows one behind the other. The blob must stay until run().
+  void add(const Matrix& matrix, float* y, const StripRange& range, std::span<const std::byte> blob);
   // All that was added since.
   void run();
 
@@ -44,14 +56,5 @@ class HostProducts {
   bool takes_groups_ = false;  // a piece does
   std::vector<Piece> pieces_;
 };
-
-// Outputs first..first + count - 1 of a matrix: those whose weights lie in this chunk, and where in the chunk.
-struct StripRange {
-  std::size_t first_strip = 0, strips = 0;
-  std::size_t offset = 0;  // of the first strip in the chunk's blob
-  std::size_t first_output() const { return first_strip * kernels::kStripRows; }
-};
-// No strips: none of the matrix lies there.
-StripRange strips_in(const compress::TensorEntry& tensor, const compress::ChunkEntry& chunk);
 
 }  // namespace leafcutter::runtime

@@ -16,21 +16,25 @@ std::uint64_t kv_cache_bytes(const compress::ModelDescription& model, kernels::K
   return shape.slots * (kv_bytes_per_position(model, type) + kOfSlot) + shape.sequences * shape.max_positions * kOfPosition;
 }
 
-KvCache::KvCache(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape)
+KvCache::KvCache(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape, const std::vector<bool>& elsewhere)
     : type_(type), slots_(static_cast<std::size_t>(shape.slots)), max_positions_(shape.max_positions), sequences_(shape.sequences) {
-  std::size_t bytes = 0;
-  for (const compress::LayerDescription& description : model.layers) {
+  std::size_t here = 0, there = 0;
+  for (std::size_t l = 0; l < model.layers.size(); l++) {
+    const compress::LayerDescription& description = model.layers[l];
     Layer layer;
     if (description.has_attention) {
-      layer.offset = bytes;
+      layer.here = elsewhere.empty() || !elsewhere[l];
       layer.kv_heads = description.kv_heads;
       layer.head_dim = description.head_dim;
       layer.row_bytes = kernels::kv_row_bytes(type, description.head_dim);
-      bytes += 2 * layer.kv_heads * head_bytes(layer);
+      layer.plane = layer.kv_heads * slots_ * layer.row_bytes;
+      std::size_t& end = layer.here ? here : there;
+      layer.offset = end;
+      end += layer.bytes();
     }
     layers_.push_back(layer);
   }
-  buffer_ = PageBuffer(bytes, "KV cache");
+  buffer_ = PageBuffer(here, "KV cache");
   for (Sequence& sequence : sequences_) {
     sequence.slots.reserve(max_positions_);
     sequence.segments.reserve(max_positions_);
@@ -71,12 +75,11 @@ void KvCache::fork(std::span<const std::uint32_t> parents) {
 
 void KvCache::store(std::size_t layer, std::uint32_t sequence, std::uint64_t position, const float* k, const float* v) {
   const Layer& l = layers_[layer];
-  const std::size_t plane = l.kv_heads * head_bytes(l);
   std::byte* keys = buffer_.data() + l.offset + sequences_[sequence].slots[position] * l.row_bytes;
   for (std::size_t head = 0; head < l.kv_heads; head++) {
-    const std::size_t at = head * head_bytes(l);
+    const std::size_t at = head * l.head_bytes();
     kernels::kv_store_row(type_, k + head * l.head_dim, l.head_dim, keys + at);
-    kernels::kv_store_row(type_, v + head * l.head_dim, l.head_dim, keys + plane + at);
+    kernels::kv_store_row(type_, v + head * l.head_dim, l.head_dim, keys + l.plane + at);
   }
 }
 
@@ -85,8 +88,8 @@ kernels::AttentionRow KvCache::row(std::size_t layer, std::uint32_t sequence, st
   const Sequence& s = sequences_[sequence];
   kernels::AttentionRow row{};
   row.k = buffer_.data() + l.offset;
-  row.v = row.k + l.kv_heads * head_bytes(l);
-  row.head_stride = head_bytes(l);
+  row.v = row.k + l.plane;
+  row.head_stride = l.head_bytes();
   row.visible = visible;
   row.slots = s.slots.data();
   row.segments = s.segments.data();

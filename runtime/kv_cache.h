@@ -28,7 +28,18 @@ std::uint64_t kv_cache_bytes(const compress::ModelDescription& model, kernels::K
 // Not thread-safe as a whole; different rows may be stored by different threads at once.
 class KvCache {
  public:
-  KvCache(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape);
+  // A layer's keys and values, wherever they lie: planes of keys and of values, in each a KV head after another, in each a slot after another.
+  struct Layer {
+    std::size_t offset = 0;  // of the keys; the values are a plane behind
+    std::size_t plane = 0;   // bytes of keys, and of values
+    std::size_t kv_heads = 0, head_dim = 0, row_bytes = 0;
+    bool here = false;  // in this cache's own memory
+    std::size_t head_bytes() const { return kv_heads > 0 ? plane / kv_heads : 0; }
+    std::size_t bytes() const { return 2 * plane; }
+  };
+
+  // elsewhere: layers whose keys and values somebody else keeps, in memory of his own where their offsets count from 0 as well. Empty: none.
+  KvCache(const compress::ModelDescription& model, kernels::KvType type, const KvShape& shape, const std::vector<bool>& elsewhere = {});
 
   kernels::KvType type() const { return type_; }
   std::uint64_t max_positions() const { return max_positions_; }
@@ -41,23 +52,21 @@ class KvCache {
   void truncate(std::uint32_t sequence, std::uint64_t positions);  // forgets from there on
   void fork(std::span<const std::uint32_t> parents);               // sequence i becomes what sequence parents[i] was; slots are shared
 
-  // Keys and values of one position that was appended, kv_heads * head_dim floats each.
+  const Layer& layer(std::size_t layer) const { return layers_[layer]; }
+  std::span<const std::uint32_t> slots(std::uint32_t sequence) const { return sequences_[sequence].slots; }
+  std::span<const std::uint8_t> segments(std::uint32_t sequence) const { return sequences_[sequence].segments; }
+
+  // Keys and values of one position that was appended, kv_heads * head_dim floats each, of a layer that is here.
   void store(std::size_t layer, std::uint32_t sequence, std::uint64_t position, const float* k, const float* v);
 
-  // What attention reads for a query at a position of a sequence that sees the first `visible` ones.
+  // What attention reads, of a layer that is here, for a query at a position of a sequence that sees the first `visible` ones.
   kernels::AttentionRow row(std::size_t layer, std::uint32_t sequence, std::uint64_t position, std::uint64_t visible) const;
 
  private:
-  struct Layer {
-    std::size_t offset = 0;  // of the keys
-    std::size_t kv_heads = 0, head_dim = 0, row_bytes = 0;
-  };
   struct Sequence {
     std::vector<std::uint32_t> slots;
     std::vector<std::uint8_t> segments;
   };
-
-  std::size_t head_bytes(const Layer& layer) const { return slots_ * layer.row_bytes; }
 
   kernels::KvType type_;
   std::size_t slots_;

@@ -4,14 +4,18 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/page_buffer.h"
 #include "compress/leaf_reader.h"
 #include "offload/stream_file.h"
 #include "offload/throttled_file.h"
+#include "runtime/device_executor.h"
 #include "runtime/host_executor.h"
 #include "runtime/plan_model.h"
+#include "runtime/plan_on_device.h"
 #include "runtime/step_runner.h"
 
 namespace leafcutter::runtime {
@@ -74,22 +78,30 @@ class LoadedModel final : public Model {
         isa_(options_.isa.value_or(kernels::default_isa())),
         opened_(open_model(path, options_)),
         file_(opened_for_streaming(path, options_)),
-        planned_(plan_model(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get())),
+        on_device_(planned_on_device()),
+        planned_(on_device_
+                     ? on_device_->model
+                     : plan_model(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get())),
         vectors_(read_vectors(*opened(open_file(path), options_), opened_.index)),
         weights_(resolve_weights(opened_.index, vectors_.bytes(), isa_, options_.f32_activations, path)),
         rope_(rope_of(opened_.index.model, path)),
         bias_(bias_of(opened_.index.model, weights_, planned_.ctx_size)),
-        cache_(opened_.index.model, planned_.kv_type, kv_shape(planned_.ctx_size, options_)),
+        cache_(opened_.index.model, planned_.kv_type, kv_shape(planned_.ctx_size, options_),
+               on_device_ ? on_device_->placement.kv_on_device : std::vector<bool>()),
         work_(opened_.index.model, {planned_.rows_per_step, planned_.rows_per_pass, options_.threads, options_.f32_activations}),
         team_(options_.threads),
-        pager_(file_, opened_.index, planned_.plan, offload::chunks_of_step(opened_.index), account_, options_.pager),
+        pager_(file_, opened_.index, planned_.plan,
+               on_device_ ? DeviceWeights::host_order(opened_.index, on_device_->placement) : offload::chunks_of_step(opened_.index),
+               account_, options_.pager),
         chunks_(opened_.index, pager_),
-        executor_({opened_.index, rope_, bias_, cache_, work_, chunks_, team_, *file_, isa_}),
-        runner_(weights_, executor_, options_.pager.trace) {
+        executor_(make_executor()),
+        runner_(weights_, *executor_, options_.pager.trace) {
     for (const offload::BufferNeed& buffer : planned_.plan.buffers)
       if (buffer.bytes > 0) entries_.push_back(account_.add(buffer.name, offload::Tier::host, buffer.bytes));
     notes_.push_back("ctx-size " + std::to_string(planned_.ctx_size));
     if (!opened_.tokenizer && !options_.without_tokenizer) notes_.push_back("no tokenizer inside: prompts and answers are ids");
+    if (on_device_) enter_device_memory();
+    executor_->load(options_.stop);
     pager_.load_residents(options_.progress, options_.stop);
   }
 
@@ -107,7 +119,7 @@ class LoadedModel final : public Model {
       }
     } catch (...) {
       for (std::uint32_t s = 0; s < lists_.before.size(); s++) cache_.truncate(s, lists_.before[s]);
-      executor_.abandon();
+      executor_->abandon();
       throw;
     }
   }
@@ -143,6 +155,29 @@ class LoadedModel final : public Model {
   static LoadOptions resolved(LoadOptions options) {
     if (options.threads == 0) options.threads = usable_cores();
     return options;
+  }
+
+  std::optional<DeviceModelPlan> planned_on_device() const {
+    if (!options_.device) return std::nullopt;
+    return plan_on_device(opened_.index, options_, offload::host_memory(), offload::charged_bytes(), opened_.tokenizer.get());
+  }
+
+  std::unique_ptr<BlockExecutor> make_executor() {
+    const HostContext host{opened_.index, rope_, bias_, cache_, work_, chunks_, team_, *file_, isa_};
+    if (!on_device_) return std::make_unique<HostExecutor>(host);
+    options_.device->drain();  // a load before this one may have left a failure behind
+    return std::make_unique<DeviceExecutor>(
+        DeviceContext{host, vectors_.bytes(), on_device_->placement, pager_, *options_.device, on_device_->shape});
+  }
+
+  void enter_device_memory() {
+    const auto enter = [&](const std::string& name, std::uint64_t bytes) {
+      if (bytes > 0) entries_.push_back(account_.add(name, offload::Tier::device, bytes));
+    };
+    for (const offload::BufferNeed& buffer : on_device_->device_buffers) enter(buffer.name, buffer.bytes);
+    enter("KV cache", on_device_->placement.device_kv_bytes);
+    enter("resident weights", on_device_->placement.device_resident_bytes);
+    enter("ring of copied chunks", on_device_->placement.device_ring_bytes);
   }
 
   static RopeTable rope_of(const compress::ModelDescription& model, const std::string& path) {
@@ -252,6 +287,7 @@ class LoadedModel final : public Model {
   kernels::Isa isa_;
   OpenedFile opened_;
   std::shared_ptr<File> file_;
+  std::optional<DeviceModelPlan> on_device_;  // where steps run on a device
   PlannedModel planned_;
   offload::MemoryAccount account_;
   std::vector<offload::MemoryAccount::Entry> entries_;
@@ -264,7 +300,7 @@ class LoadedModel final : public Model {
   ThreadTeam team_;
   offload::Pager pager_;
   ChunkHolder chunks_;
-  HostExecutor executor_;
+  std::unique_ptr<BlockExecutor> executor_;
   StepRunner runner_;
   StepLists lists_;
   std::vector<std::string> notes_;

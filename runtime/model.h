@@ -16,6 +16,8 @@
 #include "compress/leaf_index.h"
 #include "kernels/isa.h"
 #include "kernels/kv_rows.h"
+#include "offload/device.h"
+#include "offload/device_plan.h"
 #include "offload/host_memory.h"
 #include "offload/pager.h"
 #include "offload/planner.h"
@@ -44,6 +46,9 @@ struct LoadOptions {
   std::optional<kernels::Isa> isa;         // none: kernels::default_isa()
   offload::PagerOptions pager;
   std::optional<std::uint64_t> disk_bytes_per_s;                          // read no faster than this: for tests and predictions
+  std::shared_ptr<offload::Device> device;                                // where steps run; none: on the CPU. One model at a time
+  double host_share = 0;                                                  // of each chunk that is not on the device: what the host computes
+  std::function<void(offload::DevicePlan&)> device_sides;                 // changes who computes what before the plan is carried out
   std::function<std::shared_ptr<File>(std::shared_ptr<File>)> through;    // each time the model's file is opened: what it is read through
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // loading
   std::stop_token stop;

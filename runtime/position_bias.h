@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/page_buffer.h"
 #include "compress/model_description.h"
@@ -22,6 +23,8 @@ class PositionBias {
 
   // For the heads of a layer; the result points into this and the layer's description.
   kernels::AttentionBias of_layer(const compress::LayerDescription& layer) const;
+  // Columns by distance, side by side: what of_layer().by_distance points into, reach floats behind its beginning.
+  std::span<const std::byte> table() const { return buffer_.bytes(); }
   bool empty() const { return buffer_.size() == 0; }
 
  private:

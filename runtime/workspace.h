@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/page_buffer.h"
@@ -51,6 +52,7 @@ class Workspace {
   float* scratch(std::size_t thread) const { return scratch_ + thread * scratch_floats_; }
   float* decoded(std::size_t thread) const { return decoded_ + thread * decoded_floats_; }  // two strips of the widest input
   ModelWidths widths;
+  std::span<std::byte> bytes() const { return buffer_.bytes(); }  // all of it
 
  private:
   PageBuffer buffer_;

@@ -1,6 +1,6 @@
 // A device for tests, without threads or clocks: what is enqueued runs as late as it may, in an order that a seed draws among all legal ones, and every access of a copy or a kernel is held against those before it
 // by vector clocks. Two accesses to the same bytes, one of which writes, that no stream, event or wait of the host puts in order are reported with both their names, whatever order they happened to run in.
-// Pinned memory that the host changes while a copy reads it is reported, too; what a copy to the host brings is poison until it ran.
+// Pinned memory that the host changes while a copy reads it is reported, too; what a copy to the host brings is poison until it ran, unless something enqueued before may still use that memory.
 #pragma once
 
 #include <algorithm>
@@ -131,9 +131,10 @@ class CheckedDevice final : public Device {
   }
   void copy_to_host(std::byte* to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
     const bool pinned = is_pinned(to, extent(shape, shape.to_stride));
-    for (std::size_t row = 0; row < shape.rows; row++) std::memset(to + row * shape.to_stride, kPoison, shape.row_bytes);
-    enqueue(stream, named("copy to host", stream),
-            {access(from, shape, shape.from_stride, false), access({reinterpret_cast<std::uint64_t>(to)}, shape, shape.to_stride, true)},
+    const DeviceAccess target = access({reinterpret_cast<std::uint64_t>(to)}, shape, shape.to_stride, true);
+    const bool in_use = std::any_of(log_.begin(), log_.end(), [&](const Access& a) { return overlap(a.range, target); });
+    for (std::size_t row = 0; row < shape.rows && !in_use; row++) std::memset(to + row * shape.to_stride, kPoison, shape.row_bytes);
+    enqueue(stream, named("copy to host", stream), {access(from, shape, shape.from_stride, false), target},
             [=] { copy_rows(to, pointer(from), shape); });
     if (!pinned) synchronize(stream);
   }

@@ -1,0 +1,263 @@
+#include "runtime/device_weights.h"
+
+#include <algorithm>
+#include <exception>
+#include <string>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "compress/leaf_reader.h"
+
+namespace leafcutter::runtime {
+namespace {
+
+using offload::CopyAhead;
+using offload::DeviceBuffer;
+using offload::Tier;
+
+std::size_t slot_of(std::size_t bytes) { return static_cast<std::size_t>(round_up(bytes, offload::kDeviceAlignment)); }
+
+std::vector<CopyAhead::Chunk> copies_of(const compress::LeafIndex& index, const offload::Pager& pager,
+                                        const std::vector<std::uint32_t>& chunks, const std::vector<std::size_t>& host_bytes) {
+  std::vector<CopyAhead::Chunk> copies;
+  copies.reserve(chunks.size());
+  for (const std::uint32_t c : chunks) {
+    const std::size_t bytes = index.chunks[c].raw_bytes - host_bytes[c];
+    copies.push_back({slot_of(bytes), bytes, !pager.is_resident(c)});
+  }
+  return copies;
+}
+
+std::vector<std::size_t> host_bytes_of(const compress::LeafIndex& index, const offload::DevicePlan& plan) {
+  std::vector<std::size_t> bytes(index.chunks.size(), 0);
+  for (std::uint32_t c = 0; c < index.chunks.size(); c++)
+    if (plan.residence[c] != Tier::device)
+      bytes[c] = static_cast<std::size_t>(offload::bytes_of_first_strips(index, index.chunks[c], plan.decode.host_strips[c]));
+  return bytes;
+}
+
+std::vector<std::uint32_t> copied_chunks(const compress::LeafIndex& index, const offload::DevicePlan& plan) {
+  std::vector<std::uint32_t> chunks = offload::chunks_of_products(index);
+  const std::vector<std::size_t> host_bytes = host_bytes_of(index, plan);
+  std::erase_if(chunks, [&](std::uint32_t c) { return plan.residence[c] == Tier::device || host_bytes[c] >= index.chunks[c].raw_bytes; });
+  return chunks;
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> DeviceWeights::host_order(const compress::LeafIndex& index, const offload::DevicePlan& plan) {
+  std::vector<std::uint32_t> chunks = offload::chunks_of_products(index);
+  std::erase_if(chunks, [&](std::uint32_t c) { return plan.residence[c] == Tier::device; });
+  return chunks;
+}
+
+DeviceWeights::DeviceWeights(offload::Device& device, const compress::LeafIndex& index, const offload::DevicePlan& plan,
+                             offload::Pager& pager, offload::DeviceStream compute)
+    : device_(device),
+      index_(index),
+      pager_(pager),
+      host_bytes_(host_bytes_of(index, plan)),
+      resident_offset_(index.chunks.size(), kNowhere),
+      copy_position_(index.chunks.size(), kNowhere),
+      copied_(copied_chunks(index, plan)),
+      ahead_(copies_of(index, pager, copied_, host_bytes_), plan.device_ring_bytes, 1),
+      copies_(device.make_stream()),
+      compute_(compute) {
+  std::size_t arena = 0;
+  for (std::uint32_t c = 0; c < index.chunks.size(); c++)
+    if (plan.residence[c] == Tier::device) {
+      resident_offset_[c] = arena;
+      arena += slot_of(index.chunks[c].raw_bytes);
+    }
+  for (std::size_t i = 0; i < copied_.size(); i++) copy_position_[copied_[i]] = i;
+  for (const std::uint32_t c : host_order(index, plan))
+    if (!pager.is_resident(c)) streamed_.push_back(c);
+  arena_ = DeviceBuffer(device, arena, "resident weights");
+  if (copied_.empty()) return;
+  ring_ = DeviceBuffer(device, plan.device_ring_bytes, "ring of copied chunks");
+  for (std::size_t i = 0; i < ahead_.most_turns(); i++) {
+    copied_events_.push_back(device.make_event());
+    used_events_.push_back(device.make_event());
+  }
+  sources_.reserve(streamed_.size());
+  ahead_.resume();
+}
+
+void DeviceWeights::load(File& file, std::stop_token stop) {
+  std::size_t largest = 0;
+  for (std::uint32_t c = 0; c < index_.chunks.size(); c++)
+    if (resident_offset_[c] != kNowhere) largest = std::max<std::size_t>(largest, index_.chunks[c].raw_bytes);
+  offload::StagingBuffer staging(device_, largest, "staging of the device's weights");
+  for (std::uint32_t c = 0; c < index_.chunks.size(); c++) {
+    if (resident_offset_[c] == kNowhere) continue;
+    if (stop.stop_requested()) throw Error(ErrorKind::cancelled, file.name(), "stopped on request while weights were loaded");
+    const std::size_t bytes = index_.chunks[c].raw_bytes;
+    compress::read_chunk(file, index_, c, {staging.data(), bytes});
+    device_.copy_to_device(arena_.address() + resident_offset_[c], staging.data(), {bytes}, copies_);
+    device_.synchronize(copies_);
+  }
+}
+
+void DeviceWeights::begin_step() {
+  acquired_ = 0;
+  step_end_ += streamed_.size();
+}
+
+offload::DeviceAddress DeviceWeights::on_device(std::uint32_t chunk) {
+  if (resident_offset_[chunk] != kNowhere) return arena_.address() + resident_offset_[chunk];
+  if (held_ == chunk) return ring_.address() + ahead_.ring_offset(ahead_.next() - 1);
+  const std::uint64_t turn = ahead_.next();
+  enqueue_copies();
+  while (!ahead_.can_acquire()) {
+    if (ahead_.stuck())
+      throw Error(ErrorKind::device, compress::chunk_place(index_, chunk), "no room for it in the device's ring", "raise --device-memory");
+    if (ahead_.wanted_source() == turn)
+      take_next_source(true);
+    else
+      notice_copies(true);
+    enqueue_copies();
+  }
+  ahead_.acquire();
+  acquired_++;
+  held_ = chunk;
+  device_.wait(compute_, copied_events_[ahead_.slot(turn)]);
+  return ring_.address() + ahead_.ring_offset(turn);
+}
+
+void DeviceWeights::device_used(std::uint32_t chunk) {
+  if (held_ != chunk) return;
+  held_.reset();
+  device_.record(used_events_[ahead_.slot(ahead_.next() - 1)], compute_);
+  ahead_.release(copy_position_[chunk]);
+  enqueue_copies();
+}
+
+std::span<const std::byte> DeviceWeights::on_host(std::uint32_t chunk) {
+  if (pager_.is_resident(chunk)) return pager_.acquire(chunk);
+  for (;;) {
+    for (const Source& source : sources_)
+      if (source.chunk == chunk && source.host) return source.blob;
+    take_next_source(true);
+  }
+}
+
+void DeviceWeights::host_used(std::uint32_t chunk) {
+  for (std::size_t i = 0; i < sources_.size(); i++)
+    if (sources_[i].chunk == chunk && sources_[i].host) {
+      sources_[i].host = false;
+      return drop_if_done(i);
+    }
+}
+
+void DeviceWeights::finish(const compress::ModuleEntry& module) {
+  const auto in_module = [&](std::uint32_t chunk) {
+    return chunk >= module.first_chunk && chunk < module.first_chunk + module.chunk_count;
+  };
+  if (held_) device_used(*held_);
+  while (acquired_ < copied_.size() && in_module(chunk_of(ahead_.next()))) {
+    const std::uint32_t chunk = chunk_of(ahead_.next());
+    on_device(chunk);
+    device_used(chunk);
+  }
+  while (taken_ < step_end_ && in_module(streamed_[taken_ % streamed_.size()])) take_next_source(true);
+  // Of the next step nothing that the host needs of this module can have been taken yet unless it is the only one; the older comes first.
+  for (std::size_t i = 0; i < sources_.size() && sources_[i].turn < step_end_;)
+    if (sources_[i].host && in_module(sources_[i].chunk)) {
+      host_used(sources_[i].chunk);
+      i = 0;
+    } else {
+      i++;
+    }
+}
+
+void DeviceWeights::abandon() {
+  const auto failure = std::make_exception_ptr(Error(ErrorKind::device, "device", "the step was given up"));
+  if (!copied_.empty()) {
+    // Whether what was under way came to its end is not known.
+    while (ahead_.copies_in_flight() > 0) ahead_.end_copy(complete_++, failure);
+    ahead_.pause();
+    ahead_.start_over();
+    complete_ = ahead_.next();
+    while (ahead_.begun(complete_)) complete_++;
+    ahead_.resume();
+  }
+  held_.reset();
+  sources_.clear();
+  taken_ = step_end_ = 0;
+  pager_.reset();
+}
+
+// ---- copies and their sources
+
+void DeviceWeights::enqueue_copies() {
+  if (copied_.empty()) return;
+  notice_copies(false);
+  for (;;) {
+    while (const auto copy = ahead_.begin_copy()) {
+      const std::uint32_t chunk = chunk_of(copy->turn);
+      const std::size_t skipped = host_bytes_[chunk], bytes = ahead_.chunk(copy->turn).copy_bytes;
+      std::span<const std::byte> blob;
+      if (pager_.is_resident(chunk)) {
+        blob = pager_.acquire(chunk);
+      } else {
+        Source& source = *find_for_copy(chunk);
+        source.copy = Copying::under_way;
+        blob = source.blob;
+      }
+      if (copy->after_use_of) device_.wait(copies_, used_events_[ahead_.slot(*copy->after_use_of)]);
+      device_.copy_to_device(ring_.address() + copy->offset, blob.data() + skipped, {bytes}, copies_);
+      device_.record(copied_events_[ahead_.slot(copy->turn)], copies_);
+      copied_bytes_ += bytes;
+    }
+    const auto wanted = ahead_.wanted_source();
+    if (!wanted) return;
+    if (!find_for_copy(chunk_of(*wanted)) && !(streamed_[taken_ % streamed_.size()] == chunk_of(*wanted) && take_next_source(false)))
+      return;
+    ahead_.source_arrived();
+  }
+}
+
+// `wait`: at least one, if any is under way.
+void DeviceWeights::notice_copies(bool wait) {
+  while (ahead_.begun(complete_) && ahead_.stage(complete_) == CopyAhead::Stage::copying) {
+    const offload::DeviceEvent event = copied_events_[ahead_.slot(complete_)];
+    if (wait)
+      device_.synchronize(event);
+    else if (!device_.is_done(event))
+      return;
+    wait = false;
+    if (!ahead_.end_copy(complete_++, nullptr)) continue;
+    for (std::size_t i = 0; i < sources_.size(); i++)
+      if (sources_[i].chunk == chunk_of(complete_ - 1) && sources_[i].copy == Copying::under_way) {
+        sources_[i].copy = Copying::no;
+        drop_if_done(i);
+        break;
+      }
+  }
+}
+
+DeviceWeights::Source* DeviceWeights::find_for_copy(std::uint32_t chunk) {
+  for (Source& source : sources_)
+    if (source.chunk == chunk && source.copy == Copying::wanted) return &source;
+  return nullptr;
+}
+
+bool DeviceWeights::take_next_source(bool wait) {
+  const std::uint32_t chunk = streamed_[taken_ % streamed_.size()];
+  if (!pager_.is_ready(chunk)) {
+    if (!wait) return false;
+    // What is being copied holds room that the pager may need for this chunk.
+    while (ahead_.copies_in_flight() > 0) notice_copies(true);
+  }
+  const std::span<const std::byte> blob = pager_.acquire(chunk);
+  sources_.push_back({taken_++, chunk, blob, copy_position_[chunk] != kNowhere ? Copying::wanted : Copying::no, host_bytes_[chunk] > 0});
+  return true;
+}
+
+void DeviceWeights::drop_if_done(std::size_t source) {
+  if (sources_[source].host || sources_[source].copy != Copying::no) return;
+  pager_.release(sources_[source].chunk);
+  sources_.erase(sources_.begin() + static_cast<std::ptrdiff_t>(source));
+}
+
+}  // namespace leafcutter::runtime

@@ -1,0 +1,64 @@
+// Models whose steps run on a device, compared with the same model on the CPU.
+#pragma once
+
+#include <cstring>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "offload/host_memory.h"
+#include "runtime/model.h"
+
+namespace leafcutter::testing {
+
+// Logits of all rows of a prompt that comes in pieces and of some tokens behind it, one by one. context: the prompt's rows see each other, and come at once.
+inline std::vector<float> walk(runtime::Model& model, std::size_t prompt, std::size_t piece, std::size_t tokens, bool context) {
+  model.truncate(0, 0);
+  const std::size_t vocabulary = model.index().model.vocab_size;
+  std::vector<float> logits((prompt + tokens) * vocabulary);
+  std::vector<runtime::StepRow> rows;
+  for (std::size_t begin = 0; begin < prompt + tokens; begin += rows.size()) {
+    const std::size_t end = begin >= prompt ? begin + 1 : context ? prompt : std::min(prompt, begin + piece);
+    rows.clear();
+    for (std::size_t i = begin; i < end; i++) {
+      runtime::StepRow row{static_cast<std::uint32_t>((i * 37 + 11) % vocabulary), i, 0, true, context && i < prompt};
+      if (context) row.segment = static_cast<std::uint8_t>(i % 2);
+      rows.push_back(row);
+    }
+    model.step(rows, std::span(logits).subspan(begin * vocabulary));
+  }
+  return logits;
+}
+
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// With a host budget of what is charged now and `more`; none where that is refused.
+inline std::unique_ptr<runtime::Model> load_with(const std::string& path, runtime::LoadOptions options, std::uint64_t more) {
+  options.memory = SizeText{.bytes = offload::charged_bytes() + more};
+  try {
+    return runtime::Model::load(path, options);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::out_of_budget) throw;
+    return nullptr;
+  }
+}
+
+// Each chunk that is not on the device: anything from all the device's to all the host's.
+inline std::function<void(offload::DevicePlan&)> random_sides(const compress::LeafIndex& index, std::uint64_t seed) {
+  return [&index, seed](offload::DevicePlan& plan) {
+    std::mt19937_64 random(seed);
+    const auto all = offload::with_host_share(index, plan, 1);
+    for (std::size_t c = 0; c < all.host_strips.size(); c++) {
+      const std::uint32_t most = all.host_strips[c];
+      if (most == 0) continue;
+      const auto kind = random() % 3;
+      plan.decode.host_strips[c] = kind == 0 ? 0 : kind == 1 ? most : static_cast<std::uint32_t>(random() % (most + 1));
+    }
+  };
+}
+
+}  // namespace leafcutter::testing
