@@ -11,7 +11,6 @@
 namespace leafcutter::runtime {
 namespace {
 
-using offload::CopyShape;
 using offload::DeviceAddress;
 using offload::DeviceBuffer;
 

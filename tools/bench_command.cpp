@@ -112,6 +112,7 @@ RunCommand add_bench(CLI::App& app) {
   app.add_option("--rows", flags->rows, "sequences decoded together, one row each a step")->check(CLI::Range(1, 64))->capture_default_str();
   app.add_flag("--no-probe", flags->no_probe, "leave the read probe out (it takes 512 MiB)");
   add_load_flags(app, flags->load);
+  add_device_flags(app, flags->load);
   return [flags](const CommonFlags& common) {
     const std::stop_token stop = stop_on_signal();
     Notes notes(common.quiet);

@@ -1,6 +1,11 @@
 #include "tools/load_flags.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "base/error.h"
+#include "offload/card_table.h"
+#include "offload/emulated_device.h"
 #include "tools/name_list.h"
 #include "tools/rates_cache.h"
 
@@ -14,6 +19,25 @@ std::size_t read_bytes(const std::string& text) {
       size.bytes > offload::kMostRead)
     throw Error(ErrorKind::usage, "--io-size", "expected a multiple of 4096 up to 4MiB", "write --io-size 1MiB");
   return static_cast<std::size_t>(size.bytes);
+}
+
+// A device that is played: as much memory and as fast a link as is asked for or as the card has, but no faster than a copy of this machine.
+std::shared_ptr<offload::Device> emulated_device(const LoadFlags& flags) {
+  constexpr std::uint64_t kMemory = std::uint64_t{1} << 30;
+  constexpr double kFastestLink = 1e9;
+  offload::EmulatedDeviceOptions options;
+  options.memory_bytes = kMemory;
+  options.isa = kernels::default_isa();
+  if (!flags.card.empty()) {
+    const offload::Card& card = offload::find_card(flags.card);
+    options.name = std::string("emulated ") + card.name;
+    options.memory_bytes = card.free_bytes();
+    options.copy_engines = static_cast<std::size_t>(card.copy_engines);
+    options.link_bytes_per_s = std::min(card.link_bytes_per_s, kFastestLink);
+  }
+  if (flags.device_memory) options.memory_bytes = flags.device_memory->resolve(options.memory_bytes);
+  if (flags.device_rate) options.link_bytes_per_s = static_cast<double>(*flags.device_rate);
+  return offload::make_emulated_device(std::move(options));
 }
 
 }  // namespace
@@ -72,9 +96,8 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
              read_links(text, flags);
            } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
          },
-         "disk=RATE, bytes a second: read no faster than this; plan takes it for the disk's rate. device=RATE, with plan --card: from host "
-         "memory to "
-         "the card. Both: separated by a comma")
+         "disk=RATE, bytes a second: read no faster than this; plan takes it for the disk's rate. device=RATE: with plan --card from host "
+         "memory to the card, with --device emulated copy no faster. Both: separated by a comma")
       ->type_name("disk=RATE");
   app.add_option("--io-depth", flags.io_depth, "reads in flight (default: what the disk wants, where `plan` or `profile` measured it; 16)")
       ->check(CLI::Range(std::size_t{1}, offload::kMostReadsInFlight));
@@ -89,6 +112,13 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
       ->type_name("SIZE");
 }
 
+void add_device_flags(CLI::App& app, LoadFlags& flags) {
+  add_size_flag(app, "--device-memory", flags.device_memory,
+                "memory of the emulated device, which runs the CPU's kernels (default: the card's, 1GiB without --card)");
+  app.add_option("--card", flags.card,
+                 "the emulated device has this card's memory and copy engines, and its link or 1 GB/s if that is less");
+}
+
 void LoadFlags::apply_link(offload::HostRates& rates) const {
   constexpr double kLookupBytes = 32 << 10;  // read for a row of an embedding
   if (!disk_rate) return;
@@ -99,10 +129,18 @@ void LoadFlags::apply_link(offload::HostRates& rates) const {
 }
 
 runtime::LoadOptions LoadFlags::options(const std::string& file) const {
-  if (device != "auto" && device != "cpu")
-    throw Error(ErrorKind::unsupported, "--device " + device, "this build computes on the CPU only", "use --device cpu");
-  if (device_rate) throw Error(ErrorKind::usage, "--link device=RATE", "there is no card here", "use it with plan --card");
+  if (device == "cuda")
+    throw Error(ErrorKind::unsupported, "--device " + device, "this build has no device but an emulated one",
+                "use --device cpu or emulated");
+  const bool emulated = device == "emulated";
+  if (!emulated && (device_memory || device_rate || !card.empty()))
+    throw Error(ErrorKind::usage,
+                device_memory ? "--device-memory"
+                : device_rate ? "--link device=RATE"
+                              : "--card",
+                "there is no device with --device " + device, "add --device emulated; plan takes a --card");
   runtime::LoadOptions options;
+  if (emulated) options.device = emulated_device(*this);
   options.memory = memory;
   options.threads = threads;
   options.ctx_size = ctx_size;

@@ -20,7 +20,9 @@ struct LoadFlags {
   std::size_t io_depth = 0;
   std::optional<std::size_t> io_size;
   std::optional<std::uint64_t> disk_rate;    // --link disk=RATE, bytes a second
-  std::optional<std::uint64_t> device_rate;  // --link device=RATE, bytes a second
+  std::optional<std::uint64_t> device_rate;  // --link device=RATE
+  std::optional<SizeText> device_memory;
+  std::string card;  // whose memory, link and copy engines an emulated device has
 
   // With --link, the disk's rate is that of the link.
   void apply_link(offload::HostRates& rates) const;
@@ -31,6 +33,8 @@ struct LoadFlags {
 };
 
 void add_load_flags(CLI::App& app, LoadFlags& flags);
+// Of commands that may compute on an emulated device: --device-memory, --card.
+void add_device_flags(CLI::App& app, LoadFlags& flags);
 
 // A size as a CLI11 check and conversion: refused while parsing.
 void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeText>& size, const std::string& help);

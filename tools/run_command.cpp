@@ -346,6 +346,7 @@ RunCommand add_run(CLI::App& app) {
   app.add_option("--trace", flags->trace, "what happened when, for Perfetto or chrome://tracing (JSON)");
   app.add_flag("-v,--verbose", flags->verbose, "print the plan");
   add_load_flags(app, flags->load);
+  add_device_flags(app, flags->load);
   app.parse_complete_callback([flags, &app] {
     apply_preset(*flags, app);
     if (flags->draft && flags->searches())

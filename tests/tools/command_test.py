@@ -348,6 +348,18 @@ class Command(unittest.TestCase):
         self.assertEqual(free["ids"], throttled["ids"])
         self.assertGreater(throttled["load_s"], free["load_s"])
 
+    def test_an_emulated_device_gives_the_same_answer_and_is_accounted_for(self):
+        run = ("run", self.leaf, "--ids", "1,2,3", "-n", 4, "--temp", 0, "--ignore-eos", "--json")
+        on_cpu = objects(call(*run))[-1]
+        for more in (("--device-memory", "64MiB"), ("--card", "gtx1060-6gb"), ("--device-memory", "8MiB", "--link", "device=50MB,disk=100MB")):
+            on_device = objects(call(*run, "--device", "emulated", *more))[-1]
+            self.assertEqual(on_device["ids"], on_cpu["ids"], more)
+            self.assertTrue(any(entry["tier"] == "device" for entry in on_device["accounts"]), more)
+        self.fails(call(*run, "--device", "emulated", "--device-memory", "10KiB"), 1, "--device-memory")
+        self.fails(call(*run, "--device", "emulated", "--link", "tape=1GB"), 2, "--link")
+        self.fails(call(*run, "--device-memory", "1GiB"), 1, "--device emulated")
+        self.fails(call(*run, "--device", "cuda"), 1, "--device")
+
     def test_drafts_change_nothing_and_are_counted(self):
         prompt = ",".join(["5,6,7,8,9,10,11,12"] * 3)
         for sampling in (("--temp", 0), ("--temp", 0.9, "--seed", 4, "--repeat-penalty", 1.3)):
