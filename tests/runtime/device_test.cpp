@@ -85,24 +85,21 @@ void try_checked(const Case& c, std::uint64_t seed, Tally& tally) {
   CHECK(device->allocated_bytes() == 0);
 }
 
-}  // namespace
-
-TEST_CASE("LLaMA on a device: random placements, budgets, sides and orders give the bits of the CPU") {
+// Runs `cases` placements of each format on LLaMA models, and of each type of keys on CPM-Ant.
+Tally check_llama(int cases) {
   const test::TemporaryFolder folder;
   Tally tally;
   std::uint64_t seed = 1;
   for (const quant::FormatId format : {quant::FormatId::q4, quant::FormatId::q8, quant::FormatId::f32}) {
     const Case c(synthesize_to(folder.file("model.leaf"), in_format(format, 65536)), false, kernels::KvType::f16);
-    for (int i = 0; i < 40; i++) try_checked(c, seed++, tally);
+    for (int i = 0; i < cases; i++) try_checked(c, seed++, tally);
   }
   MESSAGE(tally.ran << " ran, " << tally.refused << " refused, " << tally.copied << " copied, " << tally.streamed << " streamed, "
                     << tally.host_keys << " with keys in host memory");
-  CHECK(tally.ran > 60);
-  CHECK(tally.copied > 30);
-  CHECK(tally.streamed > 5);
+  return tally;
 }
 
-TEST_CASE("CPM-Ant on a device: random placements, budgets, sides and orders give the bits of the CPU") {
+Tally check_cpm_ant(int cases) {
   const test::TemporaryFolder folder;
   Tally tally;
   std::uint64_t seed = 1000;
@@ -110,10 +107,67 @@ TEST_CASE("CPM-Ant on a device: random placements, budgets, sides and orders giv
     Case c(random_ant_to(folder.file("ant.leaf"), in_format(quant::FormatId::f32, 8192)), true, kv_type);
     c.device_range = kMiB;
     c.host_range = 3 * kMiB;
-    for (int i = 0; i < 60; i++) try_checked(c, seed++, tally);
+    for (int i = 0; i < cases; i++) try_checked(c, seed++, tally);
   }
   MESSAGE(tally.ran << " ran, " << tally.refused << " refused, " << tally.copied << " copied, " << tally.streamed << " streamed, "
                     << tally.host_keys << " with keys in host memory");
+  return tally;
+}
+
+// Real threads, copies no faster than a link: caps, sides and rates are drawn from the seed.
+std::size_t check_emulated(const Case& c, std::uint64_t first, std::uint64_t last) {
+  std::size_t ran = 0;
+  for (std::uint64_t seed = first; seed < last; seed++) {
+    CAPTURE(seed);
+    std::mt19937_64 random(seed);
+    offload::EmulatedDeviceOptions emulated;
+    emulated.memory_bytes = kMiB / 2 + random() % c.device_range;
+    emulated.copy_engines = 1 + seed % 2;
+    emulated.isa = kernels::default_isa();
+    emulated.link_bytes_per_s = 1e9 / static_cast<double>(1 + random() % 8);
+    const std::shared_ptr<offload::Device> device = offload::make_emulated_device(emulated);
+    runtime::LoadOptions options = c.options;
+    options.device = device;
+    options.threads = 1 + random() % 2;
+    options.device_sides = random_sides(c.index, seed);
+    {
+      const auto model = load_with(c.path, options, 5 * kMiB + random() % c.host_range);
+      if (!model) continue;  // refused: out of budget
+      ran++;
+      CHECK(same_bits(walk(*model, Case::kPrompt, 1 + random() % Case::kPrompt, Case::kTokens, c.context), c.want));
+      CHECK(model->account().total(offload::Tier::device) <= device->properties().memory_bytes);
+    }
+    CHECK(device->allocated_bytes() == 0);
+    CHECK(device->most_allocated_bytes() <= device->properties().memory_bytes);
+  }
+  return ran;
+}
+
+}  // namespace
+
+TEST_CASE("LLaMA on a device: random placements, budgets, sides and orders give the bits of the CPU") {
+  const Tally tally = check_llama(8);
+  CHECK(tally.ran > 12);
+  CHECK(tally.copied > 8);
+  CHECK(tally.streamed > 2);
+}
+
+TEST_CASE("slow: LLaMA on a device, many random placements") {
+  const Tally tally = check_llama(40);
+  CHECK(tally.ran > 60);
+  CHECK(tally.copied > 30);
+  CHECK(tally.streamed > 5);
+}
+
+TEST_CASE("CPM-Ant on a device: random placements, budgets, sides and orders give the bits of the CPU") {
+  const Tally tally = check_cpm_ant(16);
+  CHECK(tally.ran > 12);
+  CHECK(tally.copied > 8);
+  CHECK(tally.streamed > 4);
+}
+
+TEST_CASE("slow: CPM-Ant on a device, many random placements") {
+  const Tally tally = check_cpm_ant(60);
   CHECK(tally.ran > 40);
   CHECK(tally.copied > 20);
   CHECK(tally.streamed > 10);
@@ -122,26 +176,22 @@ TEST_CASE("CPM-Ant on a device: random placements, budgets, sides and orders giv
 TEST_CASE("the emulated device gives the bits of the CPU on its threads, over slow links") {
   const test::TemporaryFolder folder;
   const Case c(synthesize_to(folder.file("model.leaf"), in_format(quant::FormatId::q4, 65536)), false, kernels::KvType::f16);
-  for (std::uint64_t seed = 1; seed <= 8; seed++) {
-    CAPTURE(seed);
-    offload::EmulatedDeviceOptions emulated;
-    emulated.memory_bytes = (2 + seed % 3) * kMiB;
-    emulated.copy_engines = 1 + seed % 2;
-    emulated.isa = kernels::default_isa();
-    emulated.link_bytes_per_s = 1e9 / static_cast<double>(seed);
-    const std::shared_ptr<offload::Device> device = offload::make_emulated_device(emulated);
-    runtime::LoadOptions options = c.options;
-    options.device = device;
-    options.device_sides = random_sides(c.index, seed);
-    {
-      const auto model = load_with(c.path, options, 64 * kMiB);
-      REQUIRE(model);
-      CHECK(same_bits(walk(*model, Case::kPrompt, 4, Case::kTokens, false), c.want));
-      CHECK(model->account().total(offload::Tier::device) <= device->properties().memory_bytes);
-    }
-    CHECK(device->allocated_bytes() == 0);
-    CHECK(device->most_allocated_bytes() <= device->properties().memory_bytes);
+  CHECK(check_emulated(c, 1, 13) > 6);
+}
+
+TEST_CASE("slow: the emulated device gives the bits of the CPU in hundreds of placements") {
+  const test::TemporaryFolder folder;
+  std::size_t ran = 0;
+  for (const quant::FormatId format : {quant::FormatId::q4, quant::FormatId::q8, quant::FormatId::f32}) {
+    const Case c(synthesize_to(folder.file("model.leaf"), in_format(format, 65536)), false, kernels::KvType::f16);
+    ran += check_emulated(c, 1, 101);
   }
+  Case ant(random_ant_to(folder.file("ant.leaf"), in_format(quant::FormatId::f32, 8192)), true, kernels::KvType::f32);
+  ant.device_range = kMiB;
+  ant.host_range = 3 * kMiB;
+  ran += check_emulated(ant, 1000, 1120);
+  MESSAGE(ran << " ran");
+  CHECK(ran >= 300);
 }
 
 TEST_CASE("a device that fails at any call is an error, leaves nothing behind, and the next request works unless it is lost") {
