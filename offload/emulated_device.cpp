@@ -155,37 +155,34 @@ class EmulatedDevice final : public Device {
   DeviceEvent make_event() override {
     const std::lock_guard lock(mutex_);
     check_usable();
-    events_.emplace_back();
+    events_.push_back(std::make_shared<bool>(true));
     return static_cast<DeviceEvent>(events_.size() - 1);
   }
 
   void record(DeviceEvent id, DeviceStream stream) override {
     const std::lock_guard lock(mutex_);
     check_usable();
-    Event& event = event_of(id);
-    enqueue(stream, {.kind = Operation::Kind::record, .event = &event, .generation = ++event.recorded});
+    const auto mark = event_of(id) = std::make_shared<bool>(false);
+    enqueue(stream, {.kind = Operation::Kind::record, .mark = mark});
   }
 
   void wait(DeviceStream stream, DeviceEvent id) override {
     const std::lock_guard lock(mutex_);
     check_usable();
-    Event& event = event_of(id);
-    enqueue(stream, {.kind = Operation::Kind::wait, .event = &event, .generation = event.recorded});
+    enqueue(stream, {.kind = Operation::Kind::wait, .mark = event_of(id)});
   }
 
   bool is_done(DeviceEvent id) override {
     const std::lock_guard lock(mutex_);
     check_usable();
-    const Event& event = event_of(id);
-    return event.done >= event.recorded;
+    return *event_of(id);
   }
 
   void synchronize(DeviceEvent id) override {
     std::unique_lock lock(mutex_);
     check_usable();
     call(EmulatedCall::wait);
-    const Event& event = event_of(id);
-    changed_.wait(lock, [&, until = event.recorded] { return event.done >= until; });
+    changed_.wait(lock, [&, mark = event_of(id)] { return *mark; });
     check_usable();
   }
 
@@ -250,14 +247,12 @@ class EmulatedDevice final : public Device {
     PageBuffer memory;
     std::uint64_t counted;
   };
-  struct Event {
-    std::uint64_t recorded = 0, done = 0;  // times
-  };
+  // Of one recording: has the stream come there? A recording that is followed by another on a different stream may come later than that one.
+  using Mark = std::shared_ptr<bool>;
   struct Operation {
     enum class Kind { work, record, wait } kind = Kind::work;
     std::function<void()> work{};
-    Event* event = nullptr;
-    std::uint64_t generation = 0;
+    Mark mark{};
   };
   struct Stream {
     std::deque<Operation> queue;  // its first is under way
@@ -267,7 +262,7 @@ class EmulatedDevice final : public Device {
   // ---- the mutex is held in all that follows
 
   Stream& stream_of(DeviceStream id) { return *streams_.at(static_cast<std::size_t>(id)); }
-  Event& event_of(DeviceEvent id) { return events_.at(static_cast<std::size_t>(id)); }
+  Mark& event_of(DeviceEvent id) { return events_.at(static_cast<std::size_t>(id)); }
 
   DeviceError lost() const {
     return {DeviceFailure::lost, properties_.name, "the device is lost", "load the model again, or use --device cpu"};
@@ -346,10 +341,10 @@ class EmulatedDevice final : public Device {
       Operation& operation = stream.queue.front();
       switch (operation.kind) {
         case Operation::Kind::record:
-          operation.event->done = operation.generation;
+          *operation.mark = true;
           break;
         case Operation::Kind::wait:
-          changed_.wait(lock, [&] { return operation.event->done >= operation.generation; });
+          changed_.wait(lock, [&] { return *operation.mark; });
           break;
         case Operation::Kind::work:
           if (lost_ || failure_) break;
@@ -376,7 +371,7 @@ class EmulatedDevice final : public Device {
   std::uint64_t allocated_ = 0, most_allocated_ = 0;
   std::array<std::uint64_t, kEmulatedCalls> calls_{};
   std::vector<DeviceAccess> accesses_;  // of one launch
-  std::deque<Event> events_;            // whose addresses stay
+  std::vector<Mark> events_;            // the last recording of each; done if there was none
   std::exception_ptr failure_;          // of work that ran, until drain()
   bool lost_ = false, stopping_ = false;
   Engine to_device_, to_host_, compute_;

@@ -109,6 +109,25 @@ TEST_CASE("a copy takes as long as the link says, twice that without pinned memo
   CHECK(seconds(false) >= 2 * kBytes / 50e6);
 }
 
+TEST_CASE("an event that is recorded again on another stream stays done when the former one comes later") {
+  EmulatedDeviceOptions options = with_memory(1 << 20);
+  options.link_bytes_per_s = 1e7;
+  const auto device = make_emulated_device(std::move(options));
+  const DeviceAddress there = device->allocate(1 << 20, "a test");
+  std::byte* const here = device->allocate_pinned(1 << 20);
+  const DeviceStream slow = device->make_stream(), quick = device->make_stream();
+  const DeviceEvent event = device->make_event();
+  device->copy_to_device(there, here, {1 << 20}, slow);  // a tenth of a second
+  device->record(event, slow);
+  device->record(event, quick);
+  device->synchronize(event);
+  CHECK(device->is_done(event));
+  device->synchronize(slow);
+  CHECK(device->is_done(event));
+  device->free_pinned(here);
+  device->free(there);
+}
+
 TEST_CASE("memory ends where the cap is, and says what it was for") {
   const auto device = make_emulated_device(with_memory(1000));
   CHECK_THROWS_WITH_AS(device->allocate(1001, "KV cache"), doctest::Contains("KV cache"), DeviceError);
