@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/gate.h"
 #include "kernels/isa.h"
 
 namespace leafcutter::kernels {
@@ -18,8 +19,6 @@ struct RmsNormArgs {
   float epsilon;
 };
 using RmsNorm = void (*)(const RmsNormArgs&);
-
-enum class Gate : std::uint8_t { silu, gelu_erf, gelu_tanh };
 
 // gate[i] = act(gate[i]) * up[i]
 using GatedActivation = void (*)(Gate gate, float* gate_values, const float* up, std::size_t n);

@@ -6,13 +6,9 @@
 #include <optional>
 #include <string_view>
 
-namespace leafcutter::kernels {
+#include "kernels/kv_type.h"
 
-enum class KvType : std::uint8_t {
-  f32,
-  f16,
-  q8
-};  // q8: groups of 32 int8 with one f32 scale each, scales behind the codes; head_dim padded to 32
+namespace leafcutter::kernels {
 
 const char* kv_type_name(KvType type);
 std::optional<KvType> find_kv_type(std::string_view name);

@@ -1,105 +1,27 @@
-// The kernels that a device has to have: one row of the table, one struct of arguments and one list of what is read and written for each. They compute what the operators of kernels/ of the same names do.
-//
-// Arguments are plain: numbers, and addresses of device memory. Lengths and strides of rows are counted in values, not bytes.
+// The kernels that a device has to have: one row of the table, one struct of arguments (kernels/device_launch.h) and one list of what is read and written for each. They compute what the operators of kernels/ of
+// the same names do.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "kernels/elementwise.h"
-#include "kernels/kv_rows.h"
-#include "kernels/strip_layout.h"
+#include "kernels/device_launch.h"
 
 namespace leafcutter::offload {
 
-// A place in the memory of a device.
-struct DeviceAddress {
-  std::uint64_t value = 0;  // 0: nowhere
-  explicit operator bool() const { return value != 0; }
-  DeviceAddress operator+(std::uint64_t bytes) const { return {value + bytes}; }
-  bool operator==(const DeviceAddress&) const = default;
-};
-
-enum class DeviceKernel : std::uint8_t { rms_norm, quantize_rows, product, rotate, store_kv, attend, gate, add };
-constexpr std::size_t kDeviceKernels = 8;
-
-// y[row] = x[row] * weight / rms(x[row]). In place allowed.
-struct RmsNormLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::rms_norm;
-  DeviceAddress x, weight, y;
-  std::uint64_t rows = 0, width = 0, x_stride = 0, y_stride = 0;
-  float epsilon = 0;
-};
-
-// Rows of floats to int8 in groups (kernels::ActivationGroup records, group-major).
-struct QuantizeRowsLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::quantize_rows;
-  DeviceAddress x, groups;
-  std::uint64_t rows = 0, k = 0, x_stride = 0;
-};
-
-// Rows times strips of weights: outputs 0..outputs-1 of each row of y.
-struct ProductLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::product;
-  DeviceAddress weights, x, groups, bias, y;  // groups of quantized layouts, x of the others; bias: none where there is none
-  std::uint64_t k = 0, strips = 0, outputs = 0, rows = 0, x_stride = 0, y_stride = 0;
-  float factor = 1;
-  kernels::Layout layout = kernels::Layout::f32;
-};
-
-// Rotary embedding, in place on heads side by side.
-struct RotateLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::rotate;
-  DeviceAddress x, cos, sin;  // [rows][half] angles
-  std::uint64_t rows = 0, heads = 0, head_dim = 0, half = 0, x_stride = 0;
-};
-
-// Keys and values of rows into the slots of one layer's cache: of KV head g, row r: keys + g * head_stride + slots[r] * kv_row_bytes.
-struct StoreKvLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::store_kv;
-  DeviceAddress k, v, slots, keys, values;                              // k, v: [rows][kv_heads * head_dim]; slots: [rows] of u32
-  std::uint64_t rows = 0, kv_heads = 0, head_dim = 0, head_stride = 0;  // head_stride in bytes
-  kernels::KvType type = kernels::KvType::f16;
-};
-
-// One query row of an AttendLaunch, in device memory.
-struct DeviceAttentionRow {
-  DeviceAddress slots;     // [visible] of u32
-  DeviceAddress segments;  // [visible] of u8, read with a bias only
-  std::uint64_t visible = 0, position = 0;
-  std::uint8_t segment = 0;
-};
-
-struct AttendLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::attend;
-  DeviceAddress q, y;                       // [rows][heads * head_dim]
-  DeviceAddress table;                      // [rows] of DeviceAttentionRow
-  DeviceAddress lists;                      // where all slots and segments of the table lie
-  DeviceAddress keys, values;               // of the layer, kv_heads * head_stride bytes each
-  DeviceAddress bias_by_distance;           // none: no bias. Columns of distance_stride floats, the first of which is for distance -reach
-  DeviceAddress bias_across, bias_columns;  // bias_columns: [heads] of u16, or none
-  std::uint64_t list_bytes = 0;
-  std::uint64_t rows = 0, heads = 0, kv_heads = 0, head_dim = 0, head_stride = 0;  // head_stride in bytes
-  std::uint64_t distance_stride = 0, reach = 0, segment_types = 0, columns = 0;
-  float scale = 1;
-  kernels::KvType type = kernels::KvType::f16;
-};
-
-// values = act(values) * up
-struct GateLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::gate;
-  DeviceAddress values, up;
-  std::uint64_t n = 0;
-  kernels::Gate gate = kernels::Gate::silu;
-};
-
-// x += y
-struct AddLaunch {
-  static constexpr DeviceKernel kKernel = DeviceKernel::add;
-  DeviceAddress x, y;
-  std::uint64_t n = 0;
-};
+using kernels::AddLaunch;
+using kernels::AttendLaunch;
+using kernels::DeviceAddress;
+using kernels::DeviceAttentionRow;
+using kernels::DeviceKernel;
+using kernels::GateLaunch;
+using kernels::kDeviceKernels;
+using kernels::ProductLaunch;
+using kernels::QuantizeRowsLaunch;
+using kernels::RmsNormLaunch;
+using kernels::RotateLaunch;
+using kernels::StoreKvLaunch;
 
 // Bytes that a kernel reads or writes: `rows` pieces of row_bytes, a stride apart.
 struct DeviceAccess {

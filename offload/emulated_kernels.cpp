@@ -4,6 +4,7 @@
 
 #include "kernels/activation_rows.h"
 #include "kernels/attention.h"
+#include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "kernels/rope.h"
 
