@@ -15,9 +15,9 @@ namespace leafcutter::kernels {
 // A place in the memory of a device.
 struct DeviceAddress {
   std::uint64_t value = 0;  // 0: nowhere
-  explicit operator bool() const { return value != 0; }
-  DeviceAddress operator+(std::uint64_t bytes) const { return {value + bytes}; }
-  bool operator==(const DeviceAddress&) const = default;
+  constexpr explicit operator bool() const { return value != 0; }
+  constexpr DeviceAddress operator+(std::uint64_t bytes) const { return {value + bytes}; }
+  constexpr bool operator==(const DeviceAddress&) const = default;
 };
 
 enum class DeviceKernel : std::uint8_t { rms_norm, quantize_rows, product, rotate, store_kv, attend, gate, add };

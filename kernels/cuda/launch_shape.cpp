@@ -1,0 +1,38 @@
+#include "kernels/cuda/launch_shape.h"
+
+#include <string>
+
+#include "base/error.h"
+#include "kernels/cuda/launch_family.h"
+
+namespace leafcutter::gpu {
+namespace {
+
+constexpr const LaunchFamily* kFamilies[] = {
+    &kRmsNormFamily,
+};
+
+}  // namespace
+
+std::uint32_t grid_for(const char* function, std::uint64_t n, std::uint64_t per_block) {
+  const std::uint64_t blocks = n / per_block + (n % per_block != 0);
+  if (blocks > kMostGridX)
+    throw Error(ErrorKind::device, function,
+                "needs " + std::to_string(blocks) + " blocks, a launch has " + std::to_string(kMostGridX) + " at most",
+                "use fewer rows a step");
+  return static_cast<std::uint32_t>(blocks);
+}
+
+LaunchShape launch_shape(kernels::DeviceKernel kernel, const void* arguments) {
+  for (const LaunchFamily* family : kFamilies)
+    if (family->kernel == kernel) return family->shape(arguments);
+  throw Error(ErrorKind::device, "kernel " + std::to_string(static_cast<int>(kernel)), "there is no CUDA kernel for it");
+}
+
+std::vector<const char*> device_functions() {
+  std::vector<const char*> all;
+  for (const LaunchFamily* family : kFamilies) all.insert(all.end(), family->functions.begin(), family->functions.end());
+  return all;
+}
+
+}  // namespace leafcutter::gpu

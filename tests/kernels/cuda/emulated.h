@@ -1,0 +1,46 @@
+// Runs a device kernel as a card would be told to: by launch_shape(), in one of the orders of threads that every kernel is tested in.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/launch_shape.h"
+#include "tests/support/cuda_emulation/emulator.h"
+
+namespace leafcutter::gpu {
+
+constexpr emulation::Options kThreadOrders[] = {
+    {emulation::ThreadOrder::forward, 0},
+    {emulation::ThreadOrder::reverse, 0},
+    {emulation::ThreadOrder::random, 1},
+    {emulation::ThreadOrder::random, 2},
+};
+
+template <class Launch>
+void run_emulated(const Launch& launch, const emulation::Options& options) {
+  const LaunchShape shape = launch_shape(Launch::kKernel, &launch);
+  if (shape.empty()) return;
+  const auto kernel = emulation::find_kernel(shape.function);
+  REQUIRE(kernel);
+  REQUIRE(kernel->argument_bytes == sizeof(Launch));
+  emulation::run_kernel(shape.function, shape.grid, shape.threads, shape.shared_bytes, &launch, options);
+}
+
+template <class T>
+kernels::DeviceAddress address_of(const std::vector<T>& values) {
+  return {reinterpret_cast<std::uintptr_t>(values.data())};
+}
+
+inline std::vector<float> random_floats(std::size_t n, unsigned seed, float scale = 1) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(n);
+  for (float& v : values) v = normal(random);
+  return values;
+}
+
+}  // namespace leafcutter::gpu
