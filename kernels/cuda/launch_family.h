@@ -20,7 +20,9 @@ constexpr LaunchFamily launch_family(std::span<const char* const> functions) {
 
 // n things, `per_block` a block, as the x dimension of a grid. Throws Error{device} when a grid cannot have that many blocks.
 std::uint32_t grid_for(const char* function, std::uint64_t n, std::uint64_t per_block);
+// The same as the y or z dimension, which has 65535 blocks at most.
+std::uint32_t grid_y_for(const char* function, std::uint64_t n, std::uint64_t per_block);
 
-extern const LaunchFamily kRmsNormFamily;
+extern const LaunchFamily kRmsNormFamily, kQuantizeRowsFamily, kRotateFamily, kStoreKvFamily, kGateFamily, kAddFamily;
 
 }  // namespace leafcutter::gpu

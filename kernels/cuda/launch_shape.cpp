@@ -9,18 +9,24 @@ namespace leafcutter::gpu {
 namespace {
 
 constexpr const LaunchFamily* kFamilies[] = {
-    &kRmsNormFamily,
+    &kRmsNormFamily, &kQuantizeRowsFamily, &kRotateFamily, &kStoreKvFamily, &kGateFamily, &kAddFamily,
 };
+
+std::uint32_t blocks_for(const char* function, std::uint64_t n, std::uint64_t per_block, std::uint32_t most) {
+  const std::uint64_t blocks = n / per_block + (n % per_block != 0);
+  if (blocks > most)
+    throw Error(ErrorKind::device, function,
+                "needs " + std::to_string(blocks) + " blocks, a launch has " + std::to_string(most) + " at most", "use fewer rows a step");
+  return static_cast<std::uint32_t>(blocks);
+}
 
 }  // namespace
 
 std::uint32_t grid_for(const char* function, std::uint64_t n, std::uint64_t per_block) {
-  const std::uint64_t blocks = n / per_block + (n % per_block != 0);
-  if (blocks > kMostGridX)
-    throw Error(ErrorKind::device, function,
-                "needs " + std::to_string(blocks) + " blocks, a launch has " + std::to_string(kMostGridX) + " at most",
-                "use fewer rows a step");
-  return static_cast<std::uint32_t>(blocks);
+  return blocks_for(function, n, per_block, kMostGridX);
+}
+std::uint32_t grid_y_for(const char* function, std::uint64_t n, std::uint64_t per_block) {
+  return blocks_for(function, n, per_block, kMostGridYz);
 }
 
 LaunchShape launch_shape(kernels::DeviceKernel kernel, const void* arguments) {
