@@ -6,6 +6,7 @@
 //   GPU_SHARED(float, sums, 32);                          a static array of shared memory
 //   GPU_DYNAMIC_SHARED(float, sums);                      the shared memory that the launch asks for, 16-byte aligned; one a kernel
 //   GPU_UNROLL for (...)                                  unroll wholly
+//   GPU_KEEP_LOOP for (...)                               do not unroll: code and registers are dearer here
 //
 // Blocks are one-dimensional, a multiple of 32 threads and at most 1024; grids have up to three dimensions (y and z up to 65535). sync_block() is reached by all threads of a block, the functions of a warp by
 // all 32 lanes, in the same place, or the result is undefined (the emulator reports it). All .cu files make one module: names in them are unique.

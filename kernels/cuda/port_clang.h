@@ -9,6 +9,7 @@
 #define GPU_SHARED(type, name, count) static __attribute__((shared)) type name[count]
 #define GPU_DYNAMIC_SHARED(type, name) type* const name = reinterpret_cast<type*>(::leafcutter::gpu::lc_dynamic_shared)
 #define GPU_UNROLL _Pragma("unroll")
+#define GPU_KEEP_LOOP _Pragma("unroll 1")
 
 namespace leafcutter::gpu {
 

@@ -21,6 +21,7 @@
   type* const name = static_cast<type*>(::leafcutter::gpu::emulation::shared_array(&site_of_##name, sizeof(type) * (count), alignof(type)))
 #define GPU_DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(::leafcutter::gpu::emulation::dynamic_shared())
 #define GPU_UNROLL
+#define GPU_KEEP_LOOP
 
 namespace leafcutter::gpu::emulation {
 
