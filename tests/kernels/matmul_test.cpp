@@ -8,9 +8,9 @@
 #include <random>
 #include <vector>
 
-#include "base/half.h"
 #include "base/page_buffer.h"
 #include "kernels/strip_shape.h"
+#include "tests/support/random_strip.h"
 
 using namespace leafcutter;
 using namespace leafcutter::kernels;
@@ -20,39 +20,6 @@ namespace {
 constexpr Layout kLayouts[] = {Layout::f32, Layout::f16,  Layout::bf16, Layout::q8,  Layout::q8row,
                                Layout::q4,  Layout::q8_0, Layout::q4_0, Layout::q4_1};
 constexpr std::size_t kWidths[] = {1, 31, 32, 33, 96, 128, 129, 257, 350, 576, 700, 3735};
-
-// Any bytes are valid codes; scales and floats are set to finite numbers of both signs.
-void random_strip(Layout layout, std::size_t k, std::mt19937& random, std::byte* strip) {
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  const std::size_t bytes = strip_bytes(layout, k);
-  for (std::size_t i = 0; i < bytes; i++) strip[i] = static_cast<std::byte>(random());
-  const auto put_half = [&](std::byte* at, float v) {
-    const std::uint16_t half = half_from_float(v);
-    std::memcpy(at, &half, sizeof half);
-  };
-  if (layout == Layout::f32)
-    for (std::size_t i = 0; i < bytes; i += 4) {
-      const float v = uniform(random);
-      std::memcpy(strip + i, &v, sizeof v);
-    }
-  if (layout == Layout::f16)
-    for (std::size_t i = 0; i < bytes; i += 2) put_half(strip + i, uniform(random));
-  if (layout == Layout::bf16)
-    for (std::size_t i = 0; i < bytes; i += 2) {
-      const std::uint16_t v = bf16_from_float(uniform(random));
-      std::memcpy(strip + i, &v, sizeof v);
-    }
-  const GroupShape shape = group_shape(layout);
-  if (shape.row_floats)
-    for (std::size_t r = 0; r < (shape.minima ? 32 : 16); r++) {
-      const float v = uniform(random) * 0.01f;
-      std::memcpy(strip + 4 * r, &v, sizeof v);
-    }
-  if (shape.scale == GroupScale::half)
-    for (std::size_t g = 0; g < (k + 31) / 32; g++)
-      for (std::size_t r = 0; r < shape.group_head / 2; r++)
-        put_half(strip + shape.front + g / 4 * shape.block_bytes() + g % 4 * shape.group_head + 2 * r, uniform(random) * 0.1f);
-}
 
 struct Problem {
   Layout layout;
