@@ -23,6 +23,7 @@ std::uint32_t grid_for(const char* function, std::uint64_t n, std::uint64_t per_
 // The same as the y or z dimension, which has 65535 blocks at most.
 std::uint32_t grid_y_for(const char* function, std::uint64_t n, std::uint64_t per_block);
 
-extern const LaunchFamily kRmsNormFamily, kQuantizeRowsFamily, kRotateFamily, kStoreKvFamily, kGateFamily, kAddFamily, kAttendFamily;
+extern const LaunchFamily kRmsNormFamily, kQuantizeRowsFamily, kProductFamily, kRotateFamily, kStoreKvFamily, kAttendFamily, kGateFamily,
+    kAddFamily;
 
 }  // namespace leafcutter::gpu

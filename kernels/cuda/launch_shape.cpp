@@ -9,7 +9,7 @@ namespace leafcutter::gpu {
 namespace {
 
 constexpr const LaunchFamily* kFamilies[] = {
-    &kRmsNormFamily, &kQuantizeRowsFamily, &kRotateFamily, &kStoreKvFamily, &kGateFamily, &kAddFamily, &kAttendFamily,
+    &kRmsNormFamily, &kQuantizeRowsFamily, &kProductFamily, &kRotateFamily, &kStoreKvFamily, &kAttendFamily, &kGateFamily, &kAddFamily,
 };
 
 std::uint32_t blocks_for(const char* function, std::uint64_t n, std::uint64_t per_block, std::uint32_t most) {

@@ -1,0 +1,70 @@
+// Products of many rows: a block is 128 outputs and 64 rows, a thread two quads of outputs 64 apart and two quads of rows 32 apart. Step by step, weights and activations go through shared memory: the next
+// step is loaded while this one is multiplied. The order of sums is that of product_shape.h, to the bit: a thread walks partial by partial.
+//
+// All loads from shared memory take 16 bytes; the 8 lanes that the hardware serves at a time read 128 bytes side by side (weights) or one place (activations): no bank conflicts.
+#pragma once
+
+#include "kernels/cuda/product_weights.cuh"
+
+namespace leafcutter::gpu {
+
+constexpr unsigned kTileStrips = kTileOutputs / kStripRows;
+constexpr unsigned kOutputQuads = kTileOutputs / kQuad, kRowQuads = kTileRows / kQuad;
+constexpr unsigned kSide = 2 * kQuad;  // outputs, and rows, of a thread
+
+// Which sums are this thread's.
+struct TileThread {
+  unsigned output_quad, row_quad;  // and those half a tile further
+};
+GPU_INLINE TileThread tile_thread() { return {warp() % 2 * 8 + lane() % 8, warp() / 2 * 4 + lane() / 8}; }
+
+// The block's outputs and rows, outputs slowest: the blocks that read the same weights run at the same time.
+struct TileBlock {
+  std::uint64_t first_strip, first_row;
+  unsigned last_strip, last_row;  // of the block: those past them are computed again, and not written
+};
+GPU_INLINE TileBlock tile_block(const kernels::ProductLaunch& a) {
+  const unsigned row_tiles = static_cast<unsigned>((a.rows + kTileRows - 1) / kTileRows);
+  const std::uint64_t first_strip = std::uint64_t{block_x() / row_tiles} * kTileStrips,
+                      first_row = std::uint64_t{block_x() % row_tiles} * kTileRows;
+  const std::uint64_t strips = a.strips - first_strip, rows = a.rows - first_row;
+  return {first_strip, first_row, static_cast<unsigned>(strips < kTileStrips ? strips : kTileStrips) - 1,
+          static_cast<unsigned>(rows < kTileRows ? rows : kTileRows) - 1};
+}
+
+using TileSums = float[kSide][kSide];  // [output][row]
+
+GPU_INLINE void close_partial(TileSums& totals, TileSums& sums) {
+  GPU_UNROLL
+  for (unsigned r = 0; r < kSide; r++) {
+    GPU_UNROLL
+    for (unsigned m = 0; m < kSide; m++) {
+      totals[r][m] += sums[r][m];
+      sums[r][m] = 0;
+    }
+  }
+}
+
+GPU_INLINE void write_tile(const kernels::ProductLaunch& a, const TileBlock& block, const TileThread& mine, const TileSums& totals) {
+  GPU_UNROLL
+  for (unsigned m = 0; m < kSide; m++) {
+    GPU_UNROLL
+    for (unsigned r = 0; r < kSide; r++)
+      write_output(a, block.first_row + mine.row_quad * kQuad + m / kQuad * (kTileRows / 2) + m % kQuad,
+                   block.first_strip * kStripRows + mine.output_quad * kQuad + r / kQuad * (kTileOutputs / 2) + r % kQuad, totals[r][m]);
+  }
+}
+
+// The group after g in the order of the sums.
+struct NextGroup {
+  unsigned group;
+  bool closes;  // g was the last one of its partial
+  bool more;
+};
+GPU_INLINE NextGroup next_group(unsigned g, unsigned groups) {
+  if (g + kProductPartials < groups) return {g + kProductPartials, false, true};
+  const unsigned partial = g % kProductPartials + 1;
+  return {partial, true, partial < kProductPartials && partial < groups};
+}
+
+}  // namespace leafcutter::gpu
