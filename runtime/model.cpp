@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/page_buffer.h"
+#include "base/size_text.h"
 #include "compress/leaf_reader.h"
 #include "offload/stream_file.h"
 #include "offload/throttled_file.h"
@@ -23,6 +24,10 @@ namespace {
 
 using compress::LeafIndex;
 using compress::ModuleKind;
+using offload::DeviceError;
+
+// Where a device refuses memory, the next plan gets as much less of it.
+constexpr std::uint64_t kRefusedShare = 8;
 
 std::size_t usable_cores() {
   cpu_set_t set;
@@ -72,7 +77,7 @@ PageBuffer read_vectors(File& file, const LeafIndex& index) {
 
 class LoadedModel final : public Model {
  public:
-  LoadedModel(const std::string& path, LoadOptions options)
+  LoadedModel(const std::string& path, LoadOptions options, const std::string& note)
       : path_(path),
         options_(resolved(std::move(options))),
         isa_(options_.isa.value_or(kernels::default_isa())),
@@ -98,6 +103,7 @@ class LoadedModel final : public Model {
         runner_(weights_, *executor_, options_.pager.trace) {
     for (const offload::BufferNeed& buffer : planned_.plan.buffers)
       if (buffer.bytes > 0) entries_.push_back(account_.add(buffer.name, offload::Tier::host, buffer.bytes));
+    if (!note.empty()) notes_.push_back(note);
     notes_.push_back("ctx-size " + std::to_string(planned_.ctx_size));
     if (!opened_.tokenizer && !options_.without_tokenizer) notes_.push_back("no tokenizer inside: prompts and answers are ids");
     if (on_device_) enter_device_memory();
@@ -309,7 +315,23 @@ class LoadedModel final : public Model {
 }  // namespace
 
 std::unique_ptr<Model> Model::load(const std::string& path, const LoadOptions& options) {
-  return std::make_unique<LoadedModel>(path, options);
+  LoadOptions tried = options;
+  std::optional<DeviceError> refused;
+  std::string note;
+  for (;;) {
+    try {
+      return std::make_unique<LoadedModel>(path, tried, note);
+    } catch (const DeviceError& e) {
+      if (e.failure() != offload::DeviceFailure::out_of_memory) throw;
+      refused = e;
+    } catch (const Error& e) {
+      if (!refused || e.kind() != ErrorKind::out_of_budget) throw;
+      throw DeviceError(offload::DeviceFailure::out_of_memory, refused->what(), std::string("and no smaller plan fits: ") + e.what());
+    }
+    const std::uint64_t memory = options.device->properties().memory_bytes, last = std::min(memory, tried.device_memory.value_or(memory));
+    tried.device_memory = last - (last / kRefusedShare + 1);
+    note = "device memory: planned for " + format_bytes(*tried.device_memory) + ", since more was refused";
+  }
 }
 
 }  // namespace leafcutter::runtime

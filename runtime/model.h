@@ -47,6 +47,7 @@ struct LoadOptions {
   offload::PagerOptions pager;
   std::optional<std::uint64_t> disk_bytes_per_s;                          // read no faster than this: for tests and predictions
   std::shared_ptr<offload::Device> device;                                // where steps run; none: on the CPU. One model at a time
+  std::optional<std::uint64_t> device_memory;                             // what a plan may use of the device's; none: all of it
   double host_share = 0;                                                  // of each chunk that is not on the device: what the host computes
   std::function<void(offload::DevicePlan&)> device_sides;                 // changes who computes what before the plan is carried out
   std::function<std::shared_ptr<File>(std::shared_ptr<File>)> through;    // each time the model's file is opened: what it is read through
@@ -69,7 +70,7 @@ struct StepRow {
 
 class Model {
  public:
-  // Throws Error: bad_file, unsupported, out_of_budget (before the first weight is read), cancelled.
+  // Where a device refuses memory that it said it has, smaller plans are tried, and a note says so. Throws Error: bad_file, unsupported, out_of_budget (before the first weight is read), cancelled; DeviceError.
   static std::unique_ptr<Model> load(const std::string& path, const LoadOptions& options);
   virtual ~Model() = default;
 

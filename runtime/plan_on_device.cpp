@@ -1,5 +1,6 @@
 #include "runtime/plan_on_device.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -64,7 +65,8 @@ DeviceModelPlan plan_on_device(const compress::LeafIndex& index, const LoadOptio
   }
 
   offload::DeviceRequest request;
-  request.device_budget = options.device->properties().memory_bytes;  // what a driver takes is no part of it
+  const std::uint64_t memory = options.device->properties().memory_bytes;  // what a driver takes is no part of it
+  request.device_budget = std::min(memory, options.device_memory.value_or(memory));
   request.device_buffers = plan.device_buffers;
   for (const compress::LayerDescription& layer : index.model.layers)
     request.kv_bytes.push_back(

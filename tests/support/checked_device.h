@@ -26,6 +26,7 @@ class CheckedDevice final : public Device {
  public:
   struct Options {
     std::uint64_t memory_bytes = std::uint64_t{1} << 30;
+    std::uint64_t taken_bytes = 0;  // of that, what somebody else has: allocations find out
     bool refuses_pinning = false;
     std::uint64_t seed = 1;
     kernels::Isa isa = kernels::default_isa();
@@ -36,13 +37,18 @@ class CheckedDevice final : public Device {
 
   // What went wrong, in order of being enqueued; empty when nothing did.
   const std::vector<std::string>& errors() const { return errors_; }
+  std::string first_error() const { return errors_.empty() ? "" : errors_.front(); }
   std::size_t operations() const { return count_; }
+  std::size_t refusals() const { return refusals_; }  // of device memory
 
   const DeviceProperties& properties() const override { return properties_; }
 
   DeviceAddress allocate(std::size_t bytes, const std::string& what) override {
     const std::uint64_t counted = round_up(bytes, kDeviceAlignment);
-    if (counted > options_.memory_bytes - allocated_) throw DeviceError(DeviceFailure::out_of_memory, "checked, " + what, "does not fit");
+    if (counted > options_.memory_bytes - options_.taken_bytes - allocated_) {
+      refusals_++;
+      throw DeviceError(DeviceFailure::out_of_memory, "checked, " + what, "does not fit");
+    }
     allocated_ += counted;
     most_allocated_ = std::max(most_allocated_, allocated_);
     return {reinterpret_cast<std::uint64_t>(add(bytes, what))};
@@ -310,7 +316,7 @@ class CheckedDevice final : public Device {
   std::vector<Access> log_;
   std::vector<std::string> errors_;
   std::uint64_t allocated_ = 0, most_allocated_ = 0;
-  std::size_t count_ = 0;
+  std::size_t count_ = 0, refusals_ = 0;
 };
 
 }  // namespace leafcutter::offload::test

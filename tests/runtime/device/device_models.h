@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "compress/leaf_reader.h"
 #include "offload/host_memory.h"
 #include "runtime/model.h"
 
@@ -60,5 +61,29 @@ inline std::function<void(offload::DevicePlan&)> random_sides(const compress::Le
     }
   };
 }
+
+inline constexpr std::uint64_t kMiB = 1 << 20;
+
+// A model file, what its CPU run gives, and how it is loaded.
+struct DeviceCase {
+  std::string path;
+  compress::LeafIndex index;
+  bool context;
+  std::vector<float> want;
+  runtime::LoadOptions options;
+  std::uint64_t device_range = 8 * kMiB, host_range = 12 * kMiB;  // of the budgets that are tried
+
+  DeviceCase(std::string the_path, bool is_context, kernels::KvType kv_type)
+      : path(std::move(the_path)), index(compress::read_leaf_index(*open_file(path))), context(is_context) {
+    options.threads = 2;
+    options.ctx_size = 48;
+    options.logit_rows = kPrompt;
+    options.without_tokenizer = true;
+    options.kv_type = kv_type;
+    want = walk(*runtime::Model::load(path, options), kPrompt, kPrompt, kTokens, context);
+  }
+
+  static constexpr std::size_t kPrompt = 17, kTokens = 5;
+};
 
 }  // namespace leafcutter::testing
