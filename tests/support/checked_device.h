@@ -1,16 +1,10 @@
-// A device for tests, without threads or clocks: what is enqueued runs as late as it may, in an order that a seed draws among all legal ones, and every access of a copy or a kernel is held against those before it
-// by vector clocks. Two accesses to the same bytes, one of which writes, that no stream, event or wait of the host puts in order are reported with both their names, whatever order they happened to run in.
-// Pinned memory that the host changes while a copy reads it is reported, too; what a copy to the host brings is poison until it ran, unless something enqueued before may still use that memory.
+// A device for tests, without threads or clocks: ordered_streams.h draws the order of what is enqueued from a seed and finds accesses that nothing puts in order. Pinned memory that the host changes while a copy reads
+// it is reported, too; what a copy to the host brings is poison until it ran, unless something enqueued before may still use that memory.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
-#include <functional>
 #include <map>
-#include <memory>
-#include <random>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +13,7 @@
 #include "base/page_buffer.h"
 #include "offload/device.h"
 #include "offload/emulated_kernels.h"
+#include "tests/support/ordered_streams.h"
 
 namespace leafcutter::offload::test {
 
@@ -33,12 +28,14 @@ class CheckedDevice final : public Device {
   };
 
   explicit CheckedDevice(const Options& options)
-      : options_(options), properties_{"checked", options.memory_bytes, 2}, random_(options.seed), clocks_{{1}} {}
+      : options_(options), properties_{"checked", options.memory_bytes, 2}, streams_(options.seed, [this](const DeviceAccess& range) {
+          return place(range);
+        }) {}
 
   // What went wrong, in order of being enqueued; empty when nothing did.
-  const std::vector<std::string>& errors() const { return errors_; }
-  std::string first_error() const { return errors_.empty() ? "" : errors_.front(); }
-  std::size_t operations() const { return count_; }
+  const std::vector<std::string>& errors() const { return streams_.errors(); }
+  std::string first_error() const { return errors().empty() ? "" : errors().front(); }
+  std::size_t operations() const { return streams_.operations(); }
   std::size_t refusals() const { return refusals_; }  // of device memory
 
   const DeviceProperties& properties() const override { return properties_; }
@@ -77,77 +74,44 @@ class CheckedDevice final : public Device {
   std::uint64_t allocated_bytes() const override { return allocated_; }
   std::uint64_t most_allocated_bytes() const override { return most_allocated_; }
 
-  DeviceStream make_stream() override {
-    streams_.emplace_back();
-    for (Clock& clock : clocks_) clock.resize(streams_.size() + 1);
-    clocks_.push_back(clocks_[0]);
-    return static_cast<DeviceStream>(streams_.size() - 1);
-  }
-  DeviceEvent make_event() override {
-    events_.push_back({});
-    return static_cast<DeviceEvent>(events_.size() - 1);
-  }
-  void record(DeviceEvent id, DeviceStream stream) override {
-    Event& event = events_.at(index(id));
-    event.after = ++stream_of(stream).enqueued;
-    event.stream = index(stream);
-    event.clock = clock_of(stream);
-    stream_of(stream).queue.push_back({});
-  }
-  void wait(DeviceStream stream, DeviceEvent id) override {
-    const Event& event = events_.at(index(id));
-    if (event.after == 0) return;
-    join(clock_of(stream), event.clock);
-    stream_of(stream).enqueued++;
-    stream_of(stream).queue.push_back({.wait_stream = event.stream, .wait_for = event.after});
-  }
-  bool is_done(DeviceEvent id) override {
-    for (std::size_t steps = random_() % 3; steps > 0 && run_one(); steps--) {}
-    const Event& event = events_.at(index(id));
-    if (event.after > 0 && streams_[event.stream].done < event.after) return false;
-    seen(event.clock);
-    return true;
-  }
-  void synchronize(DeviceEvent id) override {
-    const Event event = events_.at(index(id));
-    if (event.after > 0) run_until(event.stream, event.after);
-    seen(event.clock);
-  }
-  void synchronize(DeviceStream stream) override {
-    run_until(index(stream), stream_of(stream).enqueued);
-    seen(clock_of(stream));
-  }
+  DeviceStream make_stream() override { return static_cast<DeviceStream>(streams_.add_stream()); }
+  DeviceEvent make_event() override { return static_cast<DeviceEvent>(streams_.add_event()); }
+  void record(DeviceEvent event, DeviceStream stream) override { streams_.record(index(event), index(stream)); }
+  void wait(DeviceStream stream, DeviceEvent event) override { streams_.wait(index(stream), index(event)); }
+  bool is_done(DeviceEvent event) override { return streams_.is_done(index(event)); }
+  void synchronize(DeviceEvent event) override { streams_.synchronize_event(index(event)); }
+  void synchronize(DeviceStream stream) override { streams_.synchronize_stream(index(stream)); }
   bool drain() noexcept override {
-    while (run_one()) {}
-    for (std::size_t s = 0; s < streams_.size(); s++) seen(clocks_[s + 1]);
+    streams_.drain();
     return true;
   }
 
   void copy_to_device(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) override {
     const auto before = gathered(from, shape);
     const bool pinned = is_pinned(from, extent(shape, shape.from_stride));
-    const std::string name = named("copy to device", stream);
-    enqueue(stream, name,
-            {access({reinterpret_cast<std::uint64_t>(from)}, shape, shape.from_stride, false), access(to, shape, shape.to_stride, true)},
-            [=, this] {
-              if (gathered(from, shape) != before) errors_.push_back(name + ": its source was changed by the host before it ran");
-              copy_rows(pointer(to), from, shape);
-            });
+    const std::string name = streams_.named("copy to device", index(stream));
+    streams_.enqueue(
+        index(stream), name,
+        {access({reinterpret_cast<std::uint64_t>(from)}, shape, shape.from_stride, false), access(to, shape, shape.to_stride, true)},
+        [=, this] {
+          if (gathered(from, shape) != before) streams_.add_error(name + ": its source was changed by the host before it ran");
+          copy_rows(pointer(to), from, shape);
+        });
     if (!pinned) synchronize(stream);
   }
   void copy_to_host(std::byte* to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
     const bool pinned = is_pinned(to, extent(shape, shape.to_stride));
     const DeviceAccess target = access({reinterpret_cast<std::uint64_t>(to)}, shape, shape.to_stride, true);
-    const bool in_use = std::any_of(log_.begin(), log_.end(), [&](const Access& a) { return overlap(a.range, target); });
+    const bool in_use = streams_.in_use(target);
     for (std::size_t row = 0; row < shape.rows && !in_use; row++) std::memset(to + row * shape.to_stride, kPoison, shape.row_bytes);
-    enqueue(stream, named("copy to host", stream), {access(from, shape, shape.from_stride, false), target},
-            [=] { copy_rows(to, pointer(from), shape); });
+    streams_.enqueue(index(stream), streams_.named("copy to host", index(stream)), {access(from, shape, shape.from_stride, false), target},
+                     [=] { copy_rows(to, pointer(from), shape); });
     if (!pinned) synchronize(stream);
   }
   void copy_on_device(DeviceAddress to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
-    enqueue(stream, named("copy on device", stream),
-            {access(from, shape, shape.from_stride, false), access(to, shape, shape.to_stride, true)},
-            [=] { copy_rows(pointer(to), pointer(from), shape); });
+    streams_.enqueue(index(stream), streams_.named("copy on device", index(stream)),
+                     {access(from, shape, shape.from_stride, false), access(to, shape, shape.to_stride, true)},
+                     [=] { copy_rows(pointer(to), pointer(from), shape); });
   }
   using Device::launch;
   void launch(DeviceKernel kernel, const void* arguments, DeviceStream stream) override {
@@ -155,41 +119,18 @@ class CheckedDevice final : public Device {
     const auto* bytes = static_cast<const std::byte*>(arguments);
     std::vector<DeviceAccess> accesses;
     info.accesses(arguments, accesses);
-    enqueue(stream, named(info.name, stream), accesses,
-            [this, kernel, copied = std::vector<std::byte>(bytes, bytes + info.argument_bytes)] {
-              run_emulated_kernel(kernel, copied.data(), options_.isa);
-            });
+    streams_.enqueue(index(stream), streams_.named(info.name, index(stream)), accesses,
+                     [this, kernel, copied = std::vector<std::byte>(bytes, bytes + info.argument_bytes)] {
+                       run_emulated_kernel(kernel, copied.data(), options_.isa);
+                     });
   }
 
  private:
   static constexpr int kPoison = 0xff;
-  using Clock = std::vector<std::uint64_t>;  // of each agent, the host first, then the streams: how much of it has come before
-
-  struct Access {
-    DeviceAccess range;
-    std::size_t agent = 0;
-    std::uint64_t at = 0;
-    std::string name;
-  };
   struct Memory {
     PageBuffer bytes;
     std::string what;
   };
-  struct Operation {
-    std::function<void()> work{};
-    std::size_t wait_stream = 0;
-    std::uint64_t wait_for = 0;  // of that stream; 0: nothing
-  };
-  struct Stream {
-    std::deque<Operation> queue;
-    std::uint64_t enqueued = 0, done = 0;
-  };
-  struct Event {
-    std::size_t stream = 0;
-    std::uint64_t after = 0;  // operations of the stream; 0: never recorded
-    Clock clock;
-  };
-
   template <class Id>
   static std::size_t index(Id id) {
     return static_cast<std::size_t>(id);
@@ -209,27 +150,6 @@ class CheckedDevice final : public Device {
       std::memcpy(bytes.data() + row * shape.row_bytes, from + row * shape.from_stride, shape.row_bytes);
     return bytes;
   }
-  static void join(Clock& clock, const Clock& other) {
-    for (std::size_t i = 0; i < other.size(); i++) clock[i] = std::max(clock[i], other[i]);
-  }
-  static bool overlap(const DeviceAccess& a, const DeviceAccess& b) {
-    const auto end = [](const DeviceAccess& x) { return x.begin.value + (x.rows - 1) * x.stride + x.row_bytes; };
-    if (a.begin.value >= end(b) || b.begin.value >= end(a)) return false;
-    for (std::uint64_t i = 0; i < a.rows; i++)
-      for (std::uint64_t j = 0; j < b.rows; j++) {
-        const std::uint64_t x = a.begin.value + i * a.stride, y = b.begin.value + j * b.stride;
-        if (x < y + b.row_bytes && y < x + a.row_bytes) return true;
-      }
-    return false;
-  }
-
-  Stream& stream_of(DeviceStream id) { return streams_.at(index(id)); }
-  Clock& clock_of(DeviceStream id) { return clocks_.at(index(id) + 1); }
-
-  std::string named(const std::string& what, DeviceStream stream) const {
-    return what + " #" + std::to_string(count_) + " (stream " + std::to_string(index(stream)) + ")";
-  }
-
   std::byte* add(std::size_t bytes, const std::string& what) {
     PageBuffer memory(bytes, what);
     std::memset(memory.data(), kPoison, bytes);
@@ -252,71 +172,18 @@ class CheckedDevice final : public Device {
     return next != pinned_.begin() && address + bytes <= std::prev(next)->first + std::prev(next)->second;
   }
 
-  void enqueue(DeviceStream stream, const std::string& name, const std::vector<DeviceAccess>& accesses, std::function<void()> work) {
-    Clock& clock = clock_of(stream);
-    join(clock, clocks_[0]);  // what the host knows to be done comes before
-    const std::size_t agent = index(stream) + 1;
-    const std::uint64_t at = ++clock[agent];
-    for (const DeviceAccess& range : accesses) {
-      for (const Access& earlier : log_) {
-        const bool ordered = earlier.agent == agent || clock[earlier.agent] >= earlier.at;
-        if (!ordered && (range.write || earlier.range.write) && overlap(range, earlier.range))
-          errors_.push_back(name + (range.write ? " writes" : " reads") + " bytes that " + earlier.name +
-                            (earlier.range.write ? " writes" : " reads") + ", and nothing puts them in order: " + place(range));
-      }
-    }
-    for (const DeviceAccess& range : accesses) log_.push_back({range, agent, at, name});
-    stream_of(stream).enqueued++;
-    stream_of(stream).queue.push_back({.work = std::move(work)});
-    count_++;
-  }
-
   std::string place(const DeviceAccess& range) const {
     const Memory* memory = memory_at(range.begin.value, 1);
     return memory ? memory->what : "memory of the host";
   }
 
-  // The host has waited for all this. What it knows to be done comes before all that it will enqueue.
-  void seen(const Clock& clock) {
-    join(clocks_[0], clock);
-    std::erase_if(log_, [&](const Access& a) { return clocks_[0][a.agent] >= a.at; });
-  }
-
-  bool can_run(const Stream& stream) const {
-    return !stream.queue.empty() &&
-           (stream.queue.front().wait_for == 0 || streams_[stream.queue.front().wait_stream].done >= stream.queue.front().wait_for);
-  }
-
-  bool run_one() {
-    std::vector<Stream*> ready;
-    for (Stream& stream : streams_)
-      if (can_run(stream)) ready.push_back(&stream);
-    if (ready.empty()) return false;
-    Stream& stream = *ready[random_() % ready.size()];
-    const Operation operation = std::move(stream.queue.front());
-    stream.queue.pop_front();
-    if (operation.work) operation.work();
-    stream.done++;
-    return true;
-  }
-
-  void run_until(std::size_t stream, std::uint64_t operations) {
-    while (streams_[stream].done < operations)
-      if (!run_one()) throw std::logic_error("the host waits for what can never run");
-  }
-
   const Options options_;
   const DeviceProperties properties_;
-  std::mt19937_64 random_;
   std::map<std::uint64_t, Memory> memory_;
   std::map<std::uint64_t, std::size_t> pinned_;
-  std::vector<Stream> streams_;
-  std::vector<Event> events_;
-  std::vector<Clock> clocks_;
-  std::vector<Access> log_;
-  std::vector<std::string> errors_;
+  OrderedStreams streams_;
   std::uint64_t allocated_ = 0, most_allocated_ = 0;
-  std::size_t count_ = 0, refusals_ = 0;
+  std::size_t refusals_ = 0;
 };
 
 }  // namespace leafcutter::offload::test
