@@ -10,6 +10,7 @@
 #include "runtime/prompt_rows.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/elapsed.h"
 #include "tools/load_flags.h"
 #include "tools/model_source.h"
 #include "tools/run_report.h"
@@ -27,8 +28,6 @@ struct BenchFlags {
   bool no_probe = false;
   LoadFlags load;
 };
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 struct Series {
   std::vector<double> values;

@@ -13,14 +13,13 @@
 
 #include "base/error.h"
 #include "base/size_text.h"
+#include "tools/elapsed.h"
 
 namespace leafcutter::tools {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::string duration_text(double seconds) {
   if (seconds < 100) return fmt::format("{:.0f} s", seconds);

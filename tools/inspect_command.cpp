@@ -86,7 +86,7 @@ ordered_json facts_of(const LeafIndex& index, const InspectFlags& flags) {
   return facts;
 }
 
-std::string text_of(const ordered_json& facts) {
+std::string facts_text(const ordered_json& facts) {
   std::string out;
   const auto& model = facts["model"];
   out += fmt::format("{}: {} {}, {:.2f} M parameters, {}\n", facts["file"].get<std::string>(), model["architecture"].get<std::string>(),
@@ -138,7 +138,7 @@ RunCommand add_inspect(CLI::App& app) {
     if (common.json)
       print_json(facts);
     else
-      print_text(text_of(facts));
+      print_text(facts_text(facts));
   };
 }
 

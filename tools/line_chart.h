@@ -18,6 +18,7 @@ struct Chart {
   std::vector<std::string> x_names = {};  // not empty: x are positions among these, which stand there instead of numbers
 };
 
+constexpr double kGiB = 1024.0 * 1024 * 1024;  // bytes on an axis in GiB
 constexpr int kChartWidth = 820, kChartHeight = 380;
 
 // One <g> with its upper left corner at (0, top). Axes begin at zero where that loses no detail; ticks at round numbers; each line is named at its end and has a mark at each point with its values as a tooltip.

@@ -15,7 +15,7 @@ using offload::DevicePlan;
 
 constexpr double kWorthSaying = 1.05;
 
-ordered_json step_json(const CardStepTime& time) {
+ordered_json card_step_json(const CardStepTime& time) {
   return {{"seconds", time.seconds},
           {"limit", time.limit()},
           {"bound_s", time.bound()},
@@ -134,8 +134,8 @@ ordered_json card_json(const CardEstimate& estimate) {
           {"device", device_tier_json(best.plan)},
           {"host_memory", host_tier_json(best.plan)},
           {"disk", {{"streamed_each_step", best.plan.streamed_bytes}}},
-          {"step", step_json(best.decode)},
-          {"prefill", step_json(best.prefill)},
+          {"step", card_step_json(best.decode)},
+          {"prefill", card_step_json(best.prefill)},
           {"strategies", strategies}};
 }
 

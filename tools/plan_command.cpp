@@ -53,7 +53,7 @@ offload::HostRates rates_of(const PlanFlags& flags, const PlannedIndex& model, P
   return rates;
 }
 
-std::string text_of(const PlannedIndex& model, const ordered_json& facts, const Estimate& now, std::uint64_t available) {
+std::string summary_text(const PlannedIndex& model, const ordered_json& facts, const Estimate& now, std::uint64_t available) {
   const offload::Plan& plan = now.planned.plan;
   std::string text = fmt::format("{}: {:.2f} M parameters, weights {}\n", model.what,
                                  static_cast<double>(compress::parameter_count(model.index.model)) / 1e6,
@@ -156,7 +156,7 @@ void plan_once(const PlanFlags& flags, const CommonFlags& common) {
   if (common.json)
     print_json(facts);
   else
-    print_text(text_of(model, facts, now, offload::host_memory().available));
+    print_text(summary_text(model, facts, now, offload::host_memory().available));
 }
 
 void plan_sweep(const PlanFlags& flags, const CommonFlags& common) {

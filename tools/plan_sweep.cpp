@@ -11,8 +11,6 @@
 namespace leafcutter::tools {
 namespace {
 
-constexpr double kGiB = 1024.0 * 1024 * 1024;
-
 Chart chart_of(const std::string& title, const std::string& y_label, const std::vector<SweepPoint>& points, double SweepPoint::*value) {
   Chart chart{title, "host memory, GiB", y_label, {}, {}};
   for (const SweepPoint& point : points) {

@@ -33,7 +33,7 @@ std::vector<std::uint32_t> some_ids(std::uint64_t count, std::uint32_t limit) {
   return ids;
 }
 
-std::string text_of(const ordered_json& report) {
+std::string report_text(const ordered_json& report) {
   std::string text = fmt::format("{:8} {:>10} {:>10} {:>7} {:>7} {:>8} {:>8} {:>8}\n", "phase", "measured", "predicted", "disk", "checks",
                                  "compute", "waiting", "overlap");
   for (const auto& phase : report["phases"]) {
@@ -106,7 +106,7 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
   if (common.json)
     print_json(report);
   else
-    print_text(text_of(report) + "page: " + flags.page + "\n");
+    print_text(report_text(report) + "page: " + flags.page + "\n");
 }
 
 }  // namespace

@@ -14,8 +14,6 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr double kGiB = 1024.0 * 1024 * 1024;
-
 constexpr const char* kStyle = R"(body{font:15px/1.5 Helvetica,Arial,sans-serif;margin:2em auto;max-width:70em;color:#1a202c;padding:0 1em}
 table{border-collapse:collapse;margin:.5em 0 1.5em}th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #e2e8f0}th:first-child,td:first-child{text-align:left}td{white-space:nowrap}
 canvas{width:100%;height:380px;border:1px solid #cbd5e0;cursor:grab}#tip{position:fixed;background:#1a202c;color:#fff;padding:.25em .6em;border-radius:4px;font-size:13px;pointer-events:none;display:none}

@@ -23,7 +23,7 @@ using nlohmann::json;
 constexpr int kVersion = 4;  // of what is measured, and how
 constexpr std::uintmax_t kMostBytes = 1 << 20;
 
-std::string processor() {
+std::string processor_name() {
   std::ifstream in("/proc/cpuinfo");
   for (std::string line; std::getline(in, line);)
     if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
@@ -31,7 +31,7 @@ std::string processor() {
 }
 
 std::string machine_key(std::size_t threads) {
-  return fmt::format("v{} {} {} threads {}", kVersion, processor(), threads, kernels::isa_name(kernels::default_isa()));
+  return fmt::format("v{} {} {} threads {}", kVersion, processor_name(), threads, kernels::isa_name(kernels::default_isa()));
 }
 
 std::string disk_key(const std::string& file) {

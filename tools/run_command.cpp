@@ -76,13 +76,13 @@ std::vector<std::uint32_t> prompt_ids(const RunFlags& flags, const runtime::Toke
 }
 
 ordered_json token_json(const runtime::GeneratedToken& token, bool logprobs) {
-  ordered_json json = {{"event", "token"}, {"index", token.index}, {"id", token.id}, {"text", token.text}};
+  ordered_json line = {{"event", "token"}, {"index", token.index}, {"id", token.id}, {"text", token.text}};
   if (logprobs) {
-    json["logprob"] = token.logprob;
-    json["top"] = ordered_json::array();
-    for (const runtime::TokenLogprob& t : token.top) json["top"].push_back({{"id", t.id}, {"logprob", t.logprob}});
+    line["logprob"] = token.logprob;
+    line["top"] = ordered_json::array();
+    for (const runtime::TokenLogprob& t : token.top) line["top"].push_back({{"id", t.id}, {"logprob", t.logprob}});
   }
-  return json;
+  return line;
 }
 
 // Drafts for a model: what is planned for them, the draft model, and what they gave.

@@ -7,15 +7,12 @@
 #include "base/file.h"
 #include "compress/leaf_reader.h"
 #include "runtime/prompt_rows.h"
+#include "tools/elapsed.h"
 
 namespace leafcutter::tools {
 namespace {
 
 using nlohmann::ordered_json;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 double share(double part, double whole) { return whole > 0 ? std::min(1.0, part / whole) : 0; }
 
