@@ -93,6 +93,22 @@ $done:
   CHECK(ran.outcome.counters.divergent > 0);
 }
 
+TEST_CASE("lanes meet again behind a branch wherever the text has that place") {
+  // The place where they meet lies in front of the part that only some run.
+  const Ran ran = run_body(R"(mov.u32 %r4, 5; setp.lt.u32 %p1, %r1, 7;
+  @%p1 bra $some;
+  bra.uni $meet;
+$meet:
+  shfl.sync.idx.b32 %r5, %r4, 3, 31, -1;
+  st.global.u32 [%rd5], %r5;
+  ret;
+$some:
+  mov.u32 %r4, 9;
+  bra.uni $meet;)",
+                           blocks_of(32));
+  for (std::uint32_t t = 0; t < 32; t++) CHECK(ran.out[t] == 9);
+}
+
 TEST_CASE("shuffles of every kind give the lane that is asked for, or the own where there is none") {
   const std::pair<const char*, int (*)(int)> kinds[] = {
       {"shfl.sync.up.b32 %r3, %r1, 2, 0, -1;", [](int l) { return l < 2 ? l : l - 2; }},

@@ -14,14 +14,19 @@ constexpr Lane kPoison = 0x7ff8dead7fc0deadull;  // a NaN as float, as double an
 constexpr unsigned kBanks = 32, kBankBytes = 4;
 constexpr std::uint32_t kMostSharedBytes = 48 * 1024;
 
+// Lanes that are in one place, until they come to the meeting where the frame below goes on with them.
+struct Frame {
+  std::size_t place, meeting;
+  std::uint32_t lanes;
+};
+
 struct Warp {
   Registers registers;
   std::vector<std::byte> local;  // a thread after another
   unsigned index = 0;
-  std::uint32_t live = 0, waiting = 0;
-  bool together = true;
-  std::size_t place = 0;                         // of all live lanes while they are together
-  std::array<std::size_t, kWarpLanes> places{};  // of each, otherwise
+  std::uint32_t live = 0;
+  bool waiting = false;       // all of it, at a barrier
+  std::vector<Frame> frames;  // the last one runs; the first has all live lanes
 };
 
 template <class Use>
@@ -48,9 +53,7 @@ class Machine {
                         std::vector<std::byte>(kernel.local_bytes * kWarpLanes),
                         static_cast<unsigned>(w),
                         0,
-                        0,
-                        true,
-                        0,
+                        false,
                         {}});
   }
 
@@ -86,15 +89,16 @@ class Machine {
       const Instruction* at = nullptr;
       for (const Warp& warp : warps_) {
         threads += static_cast<std::uint32_t>(std::popcount(warp.live));
-        waiting += static_cast<std::uint32_t>(std::popcount(warp.waiting));
-        if (warp.waiting != 0) at = &kernel_.code[warp.place];
+        if (!warp.waiting) continue;
+        waiting += static_cast<std::uint32_t>(std::popcount(warp.live));
+        at = &kernel_.code[warp.frames.back().place];
       }
       if (threads == 0) return;
       if (waiting != launch_.threads)
         fail(*at, "a barrier after " + std::to_string(launch_.threads - waiting) + " threads of the block have left");
       for (Warp& warp : warps_) {
-        warp.waiting = 0;
-        warp.place++;
+        warp.waiting = false;
+        warp.frames.back().place++;
       }
     }
   }
@@ -102,9 +106,8 @@ class Machine {
   void start(Warp& warp) {
     const std::uint32_t first = warp.index * kWarpLanes, count = std::min(launch_.threads - first, kWarpLanes);
     warp.live = count == kWarpLanes ? kAllLanes : (std::uint32_t{1} << count) - 1;
-    warp.waiting = 0;
-    warp.together = true;
-    warp.place = 0;
+    warp.waiting = false;
+    warp.frames.assign(1, {0, kernel_.code.size(), warp.live});
     std::fill(warp.local.begin(), warp.local.end(), std::byte{0xff});
     for (std::size_t s = 0; s < kernel_.slots.size(); s++) {
       const SlotInfo& slot = kernel_.slots[s];
@@ -150,39 +153,20 @@ class Machine {
                     std::to_string(block_[2]) + ")");
   }
 
-  // Until it ends or all of it waits.
+  // Until it ends or waits.
   void run_warp(Warp& warp) {
-    while ((warp.live & ~warp.waiting) != 0) {
-      std::uint32_t here = warp.live;
-      if (!warp.together) here = lowest(warp);
-      step(warp, here);
+    while (warp.live != 0 && !warp.waiting) {
+      const Frame& top = warp.frames.back();
+      if (warp.frames.size() > 1 && (top.lanes == 0 || top.place == top.meeting))
+        warp.frames.pop_back();
+      else
+        step(warp);
     }
   }
 
-  // The lanes at the lowest place; `place` becomes theirs, and where that is all of them, they are together again.
-  static std::uint32_t lowest(Warp& warp) {
-    warp.place = ~std::size_t{0};
-    std::uint32_t here = 0;
-    each_lane(warp.live, [&](unsigned lane) {
-      if (warp.places[lane] < warp.place) {
-        warp.place = warp.places[lane];
-        here = 0;
-      }
-      if (warp.places[lane] == warp.place) here |= 1u << lane;
-    });
-    warp.together = here == warp.live;
-    return here;
-  }
-
-  void advance(Warp& warp, std::uint32_t here) {
-    if (warp.together)
-      warp.place++;
-    else
-      each_lane(here, [&](unsigned lane) { warp.places[lane]++; });
-  }
-
-  void step(Warp& warp, std::uint32_t here) {
-    const std::size_t place = warp.place;
+  void step(Warp& warp) {
+    const std::size_t place = warp.frames.back().place;
+    const std::uint32_t here = warp.frames.back().lanes;
     const Instruction& i = kernel_.code[place];
     InstructionCounts& count = counts_[place];
     std::uint32_t lanes = here;
@@ -209,7 +193,7 @@ class Machine {
         return branch(warp, i, here, lanes);
       case Kind::barrier:
         if (lanes != warp.live) fail(i, "a barrier that only part of a warp reaches");
-        warp.waiting = warp.live;
+        warp.waiting = true;
         return;
       case Kind::warp_barrier:
         require_mask(warp, i, lanes, i.in[0]);
@@ -228,22 +212,24 @@ class Machine {
         break;
       case Kind::exit:
         warp.live &= ~lanes;
-        here &= ~lanes;
+        for (Frame& frame : warp.frames) frame.lanes &= warp.live;
         break;
       case Kind::nothing:
         break;
     }
-    advance(warp, here);
+    warp.frames.back().place++;
   }
 
-  void branch(Warp& warp, const Instruction& i, std::uint32_t here, std::uint32_t taken) {
-    if (warp.together && (taken == here || taken == 0)) {
-      warp.place = taken == 0 ? warp.place + 1 : i.target;
+  static void branch(Warp& warp, const Instruction& i, std::uint32_t here, std::uint32_t taken) {
+    Frame& frame = warp.frames.back();
+    const std::size_t next = frame.place + 1;
+    if (taken == here || taken == 0) {
+      frame.place = taken == 0 ? next : i.target;
       return;
     }
-    if (warp.together) warp.places.fill(warp.place);
-    warp.together = false;
-    each_lane(here, [&](unsigned lane) { warp.places[lane] = (taken >> lane & 1) != 0 ? i.target : warp.places[lane] + 1; });
+    frame.place = i.meeting;
+    warp.frames.push_back({i.target, i.meeting, taken});
+    warp.frames.push_back({next, i.meeting, here & ~taken});
   }
 
   void require_mask(const Warp& warp, const Instruction& i, std::uint32_t lanes, Slot slot) const {

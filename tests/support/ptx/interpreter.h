@@ -1,6 +1,6 @@
 // Runs kernels of a PTX module on the CPU, one block after another, and counts what they would keep busy on a card.
 //
-// A warp runs until it ends or waits at a barrier; of its lanes, always those at the lowest place in the program, which lets them meet again after each branch. Reported as errors, with line and instruction:
+// A warp runs until it ends or waits at a barrier. Lanes that a branch sends different ways run one way after the other, and meet again at the first place that all ways lead to, as on cards before Volta. Reported as errors, with line and instruction:
 // addresses outside of registered buffers, of shared memory or of the arguments; misaligned ones; writes to read-only buffers; reads by the read-only path (ld.global.nc) of what the launch writes; barriers and
 // shuffles that some lanes of a warp do not reach, barriers after threads have left, and kernels without end. Registers and shared memory hold NaNs until they are written.
 #pragma once

@@ -92,7 +92,7 @@ struct Instruction {
   bool read_only = false;  // ld.global.nc
   Atomic atomic = Atomic::add;
 
-  std::size_t target = 0;  // of a branch
+  std::size_t target = 0, meeting = 0;  // of a branch; meeting: where those who take it and those who do not come together (control_flow.h)
   Exchange exchange = Exchange::index;
   Vote vote = Vote::all;
   bool negated = false;  // the predicate that is voted on

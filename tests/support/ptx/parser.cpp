@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "tests/support/ptx/control_flow.h"
 #include "tests/support/ptx/lexer.h"
 #include "tests/support/ptx/operations.h"
 
@@ -225,6 +226,7 @@ class Parser {
     end.kind = Kind::exit;
     end.issue_slots = end.unit_slots = 0;
     kernel_.code.push_back(end);
+    find_meetings(kernel_.code);
     kernel_.shared_bytes = round_up_to(kernel_.shared_bytes, 16);
     if (!module_.kernels.emplace(kernel_.name, kernel_).second) fail("the kernel is there twice");
   }
