@@ -1,4 +1,5 @@
 // Runs a device kernel as a card would be told to: by launch_shape(), in one of the orders of threads that every kernel is tested in.
+// The same tests are built a second time with LEAFCUTTER_TEST_PTX: then what runs is not the kernels' source, compiled for the host, but the PTX that lies in the program.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -10,8 +11,22 @@
 
 #include "kernels/cuda/launch_shape.h"
 #include "tests/support/cuda_emulation/emulator.h"
+#if defined(LEAFCUTTER_TEST_PTX)
+#include "tests/support/ptx_launch/ptx_launch.h"
+#endif
 
 namespace leafcutter::gpu {
+
+#if defined(LEAFCUTTER_TEST_PTX)
+
+constexpr emulation::Options kThreadOrders[] = {{}};  // the interpreter has one order
+
+template <class Launch>
+void run_emulated(const Launch& launch, const emulation::Options&) {
+  ptx::run_embedded(launch);
+}
+
+#else
 
 constexpr emulation::Options kThreadOrders[] = {
     {emulation::ThreadOrder::forward, 0},
@@ -29,6 +44,8 @@ void run_emulated(const Launch& launch, const emulation::Options& options) {
   REQUIRE(kernel->argument_bytes == sizeof(Launch));
   emulation::run_kernel(shape.function, shape.grid, shape.threads, shape.shared_bytes, &launch, options);
 }
+
+#endif
 
 template <class T>
 kernels::DeviceAddress address_of(const std::vector<T>& values) {
