@@ -34,9 +34,14 @@ class CheckedDevice final : public Device {
 
   // What went wrong, in order of being enqueued; empty when nothing did.
   const std::vector<std::string>& errors() const { return streams_.errors(); }
-  std::string first_error() const { return errors().empty() ? "" : errors().front(); }
+  std::string first_error() const { return streams_.first_error(); }
   std::size_t operations() const { return streams_.operations(); }
   std::size_t refusals() const { return refusals_; }  // of device memory
+
+  template <class Write>
+  auto host_writes(std::span<std::byte> memory, Write&& write) {
+    return streams_.host_writes(memory, std::forward<Write>(write));
+  }
 
   const DeviceProperties& properties() const override { return properties_; }
 

@@ -1,12 +1,16 @@
 // Streams and events for tests, without threads or clocks: what is enqueued runs as late as it may, in an order that a seed draws among all legal ones, and every access is held against those before it by vector
-// clocks. Two accesses to the same bytes, one of which writes, that no stream, event or wait of the host puts in order are reported with both their names, whatever order they happened to run in.
+// clocks. Two accesses to the same bytes, one of which writes, that no stream, event or wait of the host puts in order are reported with both their names, whatever order they happened to run in. Threads of the host that
+// fill memory say so (host_writes): what they fill may be no copy's that has not run. All else is called from one thread.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
+#include <mutex>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -24,7 +28,14 @@ class OrderedStreams {
 
   // What went wrong, in order of being enqueued; empty when nothing did.
   const std::vector<std::string>& errors() const { return errors_; }
-  void add_error(std::string error) { errors_.push_back(std::move(error)); }
+  std::string first_error() const {
+    const std::lock_guard lock(mutex_);
+    return errors_.empty() ? "" : errors_.front();
+  }
+  void add_error(std::string error) {
+    const std::lock_guard lock(mutex_);
+    errors_.push_back(std::move(error));
+  }
   std::size_t operations() const { return count_; }
 
   std::size_t add_stream() {
@@ -76,12 +87,38 @@ class OrderedStreams {
     return what + " #" + std::to_string(count_) + " (stream " + std::to_string(stream) + ")";
   }
 
+  // Runs `write`, which writes to this memory of the host, on any thread: a read from a file.
+  template <class Write>
+  auto host_writes(std::span<std::byte> memory, Write&& write) {
+    const DeviceAccess range{{reinterpret_cast<std::uint64_t>(memory.data())}, 1, memory.size(), memory.size(), true};
+    std::list<DeviceAccess>::iterator place;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const Access& earlier : log_)
+        if (overlap(range, earlier.range)) report(kHostWrite, range, earlier.name, earlier.range);
+      place = host_writes_.insert(host_writes_.end(), range);
+    }
+    const auto end = [&] {
+      const std::lock_guard lock(mutex_);
+      host_writes_.erase(place);
+    };
+    try {
+      auto result = write();
+      end();
+      return result;
+    } catch (...) {
+      end();
+      throw;
+    }
+  }
+
   // May something that was enqueued still use these bytes?
   bool in_use(const DeviceAccess& range) const {
     return std::any_of(log_.begin(), log_.end(), [&](const Access& a) { return overlap(a.range, range); });
   }
 
   void enqueue(std::size_t stream, const std::string& name, const std::vector<DeviceAccess>& accesses, std::function<void()> work) {
+    const std::lock_guard lock(mutex_);
     Clock& clock = clock_of(stream);
     join(clock, clocks_[0]);  // what the host knows to be done comes before
     const std::size_t agent = stream + 1;
@@ -90,9 +127,10 @@ class OrderedStreams {
       for (const Access& earlier : log_) {
         const bool ordered = earlier.agent == agent || clock[earlier.agent] >= earlier.at;
         if (!ordered && (range.write || earlier.range.write) && overlap(range, earlier.range))
-          errors_.push_back(name + (range.write ? " writes" : " reads") + " bytes that " + earlier.name +
-                            (earlier.range.write ? " writes" : " reads") + ", and nothing puts them in order: " + place_(range));
+          report(name, range, earlier.name, earlier.range);
       }
+      for (const DeviceAccess& write : host_writes_)
+        if (overlap(range, write)) report(name, range, kHostWrite, write);
     }
     for (const DeviceAccess& range : accesses) log_.push_back({range, agent, at, name});
     streams_.at(stream).enqueued++;
@@ -101,6 +139,7 @@ class OrderedStreams {
   }
 
  private:
+  static constexpr const char* kHostWrite = "a read from disk";
   using Clock = std::vector<std::uint64_t>;  // of each agent, the host first, then the streams: how much of it has come before
 
   struct Access {
@@ -124,6 +163,11 @@ class OrderedStreams {
     Clock clock;
   };
 
+  void report(const std::string& name, const DeviceAccess& range, const std::string& earlier_name, const DeviceAccess& earlier) {
+    errors_.push_back(name + (range.write ? " writes" : " reads") + " bytes that " + earlier_name + (earlier.write ? " writes" : " reads") +
+                      ", and nothing puts them in order: " + place_(range));
+  }
+
   static void join(Clock& clock, const Clock& other) {
     for (std::size_t i = 0; i < other.size(); i++) clock[i] = std::max(clock[i], other[i]);
   }
@@ -142,6 +186,7 @@ class OrderedStreams {
 
   // The host has waited for all this. What it knows to be done comes before all that it will enqueue.
   void seen(const Clock& clock) {
+    const std::lock_guard lock(mutex_);
     join(clocks_[0], clock);
     std::erase_if(log_, [&](const Access& a) { return clocks_[0][a.agent] >= a.at; });
   }
@@ -174,7 +219,9 @@ class OrderedStreams {
   std::vector<Stream> streams_;
   std::vector<Event> events_;
   std::vector<Clock> clocks_;
-  std::vector<Access> log_;
+  mutable std::mutex mutex_;             // of the next three
+  std::vector<Access> log_;              // what the host does not know to be done
+  std::list<DeviceAccess> host_writes_;  // under way
   std::vector<std::string> errors_;
   std::size_t count_ = 0;
 };

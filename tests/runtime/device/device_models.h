@@ -1,7 +1,9 @@
 // Models whose steps run on a device, compared with the same model on the CPU.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -11,24 +13,27 @@
 #include "compress/leaf_reader.h"
 #include "offload/host_memory.h"
 #include "runtime/model.h"
+#include "runtime/plan_on_device.h"
+#include "tests/support/checked_device.h"
 
 namespace leafcutter::testing {
 
-// Logits of all rows of a prompt that comes in pieces and of some tokens behind it, one by one. context: the prompt's rows see each other, and come at once.
-inline std::vector<float> walk(runtime::Model& model, std::size_t prompt, std::size_t piece, std::size_t tokens, bool context) {
+// Logits of a prompt that comes in pieces, if they are wanted, and of some tokens behind it, one by one. context: the prompt's rows see each other, and come at once.
+inline std::vector<float> walk(runtime::Model& model, std::size_t prompt, std::size_t piece, std::size_t tokens, bool context,
+                               bool of_prompt = true) {
   model.truncate(0, 0);
-  const std::size_t vocabulary = model.index().model.vocab_size;
-  std::vector<float> logits((prompt + tokens) * vocabulary);
+  const std::size_t vocabulary = model.index().model.vocab_size, quiet = of_prompt ? 0 : prompt;
+  std::vector<float> logits((prompt + tokens - quiet) * vocabulary);
   std::vector<runtime::StepRow> rows;
   for (std::size_t begin = 0; begin < prompt + tokens; begin += rows.size()) {
     const std::size_t end = begin >= prompt ? begin + 1 : context ? prompt : std::min(prompt, begin + piece);
     rows.clear();
     for (std::size_t i = begin; i < end; i++) {
-      runtime::StepRow row{static_cast<std::uint32_t>((i * 37 + 11) % vocabulary), i, 0, true, context && i < prompt};
+      runtime::StepRow row{static_cast<std::uint32_t>((i * 37 + 11) % vocabulary), i, 0, i >= quiet, context && i < prompt};
       if (context) row.segment = static_cast<std::uint8_t>(i % 2);
       rows.push_back(row);
     }
-    model.step(rows, std::span(logits).subspan(begin * vocabulary));
+    model.step(rows, std::span(logits).subspan((std::max(begin, quiet) - quiet) * vocabulary));
   }
   return logits;
 }
@@ -81,9 +86,28 @@ struct DeviceCase {
     options.without_tokenizer = true;
     options.kv_type = kv_type;
     want = walk(*runtime::Model::load(path, options), kPrompt, kPrompt, kTokens, context);
+    find_least_device();
   }
 
+  // Device memory with which a plan is just made, and what the keys of all layers take beyond it: in between some layers have theirs in host memory.
+  std::uint64_t least_device = 0, keys = 0;
+
   static constexpr std::size_t kPrompt = 17, kTokens = 5;
+
+ private:
+  void find_least_device() {
+    runtime::LoadOptions planned = options;
+    planned.device = std::make_shared<offload::test::CheckedDevice>(offload::test::CheckedDevice::Options{});
+    std::uint64_t refused = 0;
+    least_device = 64 * kMiB;
+    while (least_device - refused > 1) {
+      planned.device_memory = (least_device + refused) / 2;
+      try {
+        keys = std::max(keys, runtime::plan_on_device(index, planned, offload::host_memory(), 0, nullptr).placement.device_kv_bytes);
+        least_device = *planned.device_memory;
+      } catch (const Error&) { refused = *planned.device_memory; }
+    }
+  }
 };
 
 }  // namespace leafcutter::testing
