@@ -482,6 +482,8 @@ class Parser {
       expect(",");
       add_in(i, typed(operand(), type, op.any_width));
     }
+    // Both get the same register of the machine.
+    if (m.name() == "mov" && kernel_.slots[i.in[0]].kind == SlotInfo::Kind::reg) i.issue_slots = i.unit_slots = 0;
   }
 
   // Window addresses of shared and local memory are what generic ones are made of (interpreter.h).
