@@ -9,7 +9,8 @@ namespace leafcutter::tools {
 namespace {
 
 constexpr int kLeft = 76, kRight = 120, kTop = 46, kBottom = 56;
-constexpr const char* kColours[] = {"#2b6cb0", "#c05621", "#2f855a", "#6b46c1", "#b83280", "#4a5568", "#975a16", "#2c7a7b"};
+constexpr const char* kColours[] = {"#2b6cb0", "#c05621", "#2f855a", "#6b46c1", "#b83280",
+                                    "#4a5568", "#975a16", "#2c7a7b", "#90cdf4", "#fbb6ce"};
 
 struct Axis {
   double low = 0, high = 1, step = 1;
@@ -43,6 +44,53 @@ Axis axis(double low, double high, int from, int to) {
 Axis axis_of_names(std::size_t names) { return {-0.5, static_cast<double>(names) - 0.5, 1, kLeft, kChartWidth - kRight}; }
 
 std::string number(double value) { return fmt::format("{:.4g}", value); }
+
+const char* colour_of(std::size_t line) { return kColours[line % std::size(kColours)]; }
+
+std::string lines_of(const Chart& chart, const Axis& xs, const Axis& ys) {
+  std::string svg;
+  // Names stand at the ends of their lines, moved apart where they would overlap.
+  std::vector<std::pair<double, std::size_t>> ends;
+  for (std::size_t l = 0; l < chart.lines.size(); l++)
+    if (!chart.lines[l].points.empty()) ends.emplace_back(ys.at(chart.lines[l].points.back().second), l);
+  std::sort(ends.begin(), ends.end());
+  for (std::size_t i = 1; i < ends.size(); i++) ends[i].first = std::max(ends[i].first, ends[i - 1].first + 16);
+  for (const auto& [y, l] : ends) {
+    const ChartLine& line = chart.lines[l];
+    const char* colour = colour_of(l);
+    std::string points;
+    for (const auto& [px, py] : line.points) points += fmt::format("{:.1f},{:.1f} ", xs.at(px), ys.at(py));
+    svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2.2\"/>\n", points, colour);
+    for (const auto& [px, py] : line.points)
+      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"><title>{}: {} {}, {} {}</title></circle>\n", xs.at(px),
+                         ys.at(py), colour, xml_text(line.name), number(px), xml_text(chart.x_label), number(py), xml_text(chart.y_label));
+    svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"name\" fill=\"{}\">{}</text>\n", xs.at(line.points.back().first) + 9, y + 4,
+                       colour, xml_text(line.name));
+  }
+  return svg;
+}
+
+// Groups fill most of the room between two names. The key stands at the right, in the order of the bars.
+std::string bars_of(const Chart& chart, const Axis& xs, const Axis& ys) {
+  constexpr double kGroup = 0.86;
+  std::string svg;
+  const double width = kGroup / static_cast<double>(std::max<std::size_t>(1, chart.lines.size())), floor = ys.at(ys.low);
+  for (std::size_t l = 0; l < chart.lines.size(); l++) {
+    const ChartLine& line = chart.lines[l];
+    for (const auto& [px, py] : line.points) {
+      const double left = xs.at(px - kGroup / 2 + static_cast<double>(l) * width), y = ys.at(py);
+      svg += fmt::format(
+          "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"{}\"><title>{}: {} {}, {} {}</title></rect>\n", left,
+          y, std::max(1.0, xs.at(px + width) - xs.at(px) - 1), floor - y, colour_of(l), xml_text(line.name),
+          xml_text(chart.x_names[static_cast<std::size_t>(px)]), xml_text(chart.x_label), number(py), xml_text(chart.y_label));
+    }
+    const double key = ys.to + 8 + 18 * static_cast<double>(l);
+    svg += fmt::format(
+        "<rect x=\"{}\" y=\"{:.1f}\" width=\"10\" height=\"10\" fill=\"{}\"/><text x=\"{}\" y=\"{:.1f}\" class=\"tick\">{}</text>\n",
+        xs.to + 8, key, colour_of(l), xs.to + 22, key + 9, xml_text(line.name));
+  }
+  return svg;
+}
 
 }  // namespace
 
@@ -101,24 +149,7 @@ std::string chart_svg(const Chart& chart, int top) {
   svg += fmt::format("<text transform=\"translate(20,{}) rotate(-90)\" class=\"label\" text-anchor=\"middle\">{}</text>\n",
                      (ys.from + ys.to) / 2, xml_text(chart.y_label));
 
-  // Names stand at the ends of their lines, moved apart where they would overlap.
-  std::vector<std::pair<double, std::size_t>> ends;
-  for (std::size_t l = 0; l < chart.lines.size(); l++)
-    if (!chart.lines[l].points.empty()) ends.emplace_back(ys.at(chart.lines[l].points.back().second), l);
-  std::sort(ends.begin(), ends.end());
-  for (std::size_t i = 1; i < ends.size(); i++) ends[i].first = std::max(ends[i].first, ends[i - 1].first + 16);
-  for (const auto& [y, l] : ends) {
-    const ChartLine& line = chart.lines[l];
-    const char* colour = kColours[l % std::size(kColours)];
-    std::string points;
-    for (const auto& [px, py] : line.points) points += fmt::format("{:.1f},{:.1f} ", xs.at(px), ys.at(py));
-    svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2.2\"/>\n", points, colour);
-    for (const auto& [px, py] : line.points)
-      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"><title>{}: {} {}, {} {}</title></circle>\n", xs.at(px),
-                         ys.at(py), colour, xml_text(line.name), x_name(px), xml_text(chart.x_label), number(py), xml_text(chart.y_label));
-    svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"name\" fill=\"{}\">{}</text>\n", xs.at(line.points.back().first) + 9, y + 4,
-                       colour, xml_text(line.name));
-  }
+  svg += chart.x_names.empty() ? lines_of(chart, xs, ys) : bars_of(chart, xs, ys);
   return svg + "</g>\n";
 }
 
