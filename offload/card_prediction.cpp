@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <limits>
 #include <vector>
 
 #include "base/error.h"
@@ -11,34 +12,50 @@ namespace {
 
 using compress::LeafIndex;
 
-// A step's time settles as soon as the rings have gone round once.
+// A step's time settles as soon as the rings have gone round once; a step of many copies and reads turns them many times by itself.
 constexpr std::size_t kWarmSteps = 2, kCountedSteps = 3;
+constexpr std::size_t kManyTurns = 1024;
 constexpr int kShares = 32;  // shares that are tried: 0, 1/32 .. 1
 constexpr int kFiner = 2;    // then halves of what lies before the chosen one, so many times
 // Where the host's memory is the limit, it makes hardly a difference who reads it: of shares as good as the best but for this the least is taken, which leaves the host's processors the most of their time.
 constexpr double kAsGood = 0.005;
+// A bound is a sum of fractions, and so is what is played.
+constexpr double kRounding = 1e-3;
 
-CardStepTime play_decode(const LeafIndex& index, const DevicePlan& plan, const Sides& sides, const CardWish& wish, const Card& card,
-                         const CardHost& host) {
-  return simulate_card(card_step(index, plan, sides, wish.decode, card, host), card, host, kWarmSteps, kCountedSteps);
+CardStepTime play_decode(const CardStep& step, const DeviceRates& rates) {
+  const bool many = step.copies.size() + step.disk.size() >= kManyTurns;
+  return simulate_card(step, rates.card, rates.host, many ? 1 : kWarmSteps, many ? 1 : kCountedSteps);
 }
 
-CardStepTime play_prefill(const LeafIndex& index, const DevicePlan& plan, const Sides& sides, const CardWish& wish, const Card& card,
-                          const CardHost& host) {
-  return simulate_card(card_step(index, plan, sides, wish.prefill, card, host), card, host, 0, 1);
-}
+CardStepTime play_prefill(const CardStep& step, const DeviceRates& rates) { return simulate_card(step, rates.card, rates.host, 0, 1); }
 
-// The least share, 0 to 1, for which seconds(share) is the least but for kAsGood.
-template <class Seconds>
-double best_share(Seconds&& seconds) {
-  std::vector<double> tried;
-  for (int i = 0; i <= kShares; i++) tried.push_back(seconds(static_cast<double>(i) / kShares));
-  const double good = *std::min_element(tried.begin(), tried.end()) * (1 + kAsGood);
-  const auto first = std::find_if(tried.begin(), tried.end(), [&](double time) { return time <= good; }) - tried.begin();
+// Of the shares 0 to 1 that are tried the least with which a step is as short as with any but for kAsGood. step(share) makes it, play(step) takes its time. Shares whose bound is longer than the best so far
+// are not played: most of them.
+template <class Step, class Play>
+double best_share(const DeviceRates& rates, Step&& step, Play&& play) {
+  struct Tried {
+    int share;
+    double bound, seconds;
+  };
+  std::vector<Tried> tried;
+  for (int i = 0; i <= kShares; i++) {
+    const double bound = card_bounds(step(static_cast<double>(i) / kShares), rates.card, rates.host).bound();
+    tried.push_back({i, bound * (1 - kRounding), std::numeric_limits<double>::infinity()});
+  }
+  std::stable_sort(tried.begin(), tried.end(), [](const Tried& a, const Tried& b) { return a.bound < b.bound; });
+  double good = std::numeric_limits<double>::infinity();
+  for (Tried& t : tried) {
+    if (t.bound > good) break;
+    t.seconds = play(step(static_cast<double>(t.share) / kShares)).seconds;
+    good = std::min(good, t.seconds * (1 + kAsGood));
+  }
+  int first = kShares;
+  for (const Tried& t : tried)
+    if (t.seconds <= good) first = std::min(first, t.share);
   double share = static_cast<double>(first) / kShares, width = 1.0 / kShares;
   for (int i = 0; i < kFiner && first > 0; i++) {
     width /= 2;
-    if (seconds(share - width) <= good) share -= width;
+    if (play(step(share - width)).seconds <= good) share -= width;
   }
   return share;
 }
@@ -46,15 +63,21 @@ double best_share(Seconds&& seconds) {
 struct Search {
   const LeafIndex& index;
   const CardWish& wish;
-  const Card& card;
-  const CardHost& host;
+  const DeviceRates& rates;
+
+  CardStep decode_step(const DevicePlan& plan, const Sides& sides) const {
+    return card_step(index, plan, sides, wish.decode, rates.card, rates.host);
+  }
+  CardStep prefill_step(const DevicePlan& plan, const Sides& sides) const {
+    return card_step(index, plan, sides, wish.prefill, rates.card, rates.host);
+  }
 
   void finish(CardCandidate& candidate) const {
     const DevicePlan& plan = candidate.plan;
-    candidate.decode = play_decode(index, plan, plan.decode, wish, card, host);
-    candidate.prefill = play_prefill(index, plan, plan.prefill, wish, card, host);
+    candidate.decode = play_decode(decode_step(plan, plan.decode), rates);
+    candidate.prefill = play_prefill(prefill_step(plan, plan.prefill), rates);
     candidate.prompt_seconds = candidate.prefill.seconds * static_cast<double>(wish.prefill_passes);
-    candidate.load_seconds = static_cast<double>(plan.device_resident_bytes + plan.host_resident_bytes) / host.disk_bytes_per_s;
+    candidate.load_seconds = static_cast<double>(plan.device_resident_bytes + plan.host_resident_bytes) / rates.host.disk_bytes_per_s;
   }
 
   CardCandidate plain(const std::string& strategy, DevicePlan plan) const {
@@ -72,10 +95,13 @@ struct Search {
     CardCandidate candidate;
     candidate.strategy = "mixed";
     candidate.plan = streaming;
+    const auto sides = [&](double share) { return with_host_share(index, streaming, share); };
     candidate.host_share = best_share(
-        [&](double share) { return play_decode(index, streaming, with_host_share(index, streaming, share), wish, card, host).seconds; });
+        rates, [&](double share) { return decode_step(streaming, sides(share)); },
+        [&](const CardStep& s) { return play_decode(s, rates); });
     candidate.prefill_host_share = best_share(
-        [&](double share) { return play_prefill(index, streaming, with_host_share(index, streaming, share), wish, card, host).seconds; });
+        rates, [&](double share) { return prefill_step(streaming, sides(share)); },
+        [&](const CardStep& s) { return play_prefill(s, rates); });
     candidate.plan.decode = with_host_share(index, streaming, candidate.host_share);
     candidate.plan.prefill = with_host_share(index, streaming, candidate.prefill_host_share);
     finish(candidate);
@@ -85,9 +111,8 @@ struct Search {
 
 }  // namespace
 
-CardPrediction predict_card(const LeafIndex& index, const DeviceRequest& request, const CardWish& wish, const Card& card,
-                            const CardHost& host) {
-  const Search search{index, wish, card, host};
+CardPrediction predict_card(const LeafIndex& index, const DeviceRequest& request, const CardWish& wish, const DeviceRates& rates) {
+  const Search search{index, wish, rates};
   CardPrediction prediction;
   std::exception_ptr refusal;
   const auto consider = [&](auto&& make) {

@@ -9,6 +9,12 @@
 
 namespace leafcutter::offload {
 
+// What a device and the machine around it are taken to do.
+struct DeviceRates {
+  Card card;
+  CardHost host;
+};
+
 // The work of one answer: a step of decoding, a pass of the prompt, how many passes the prompt takes.
 struct CardWish {
   StepProgram decode, prefill;
@@ -36,7 +42,6 @@ struct CardPrediction {
 };
 
 // Throws Error(out_of_budget) when none fits. Deterministic.
-CardPrediction predict_card(const compress::LeafIndex& index, const DeviceRequest& request, const CardWish& wish, const Card& card,
-                            const CardHost& host);
+CardPrediction predict_card(const compress::LeafIndex& index, const DeviceRequest& request, const CardWish& wish, const DeviceRates& rates);
 
 }  // namespace leafcutter::offload

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "compress/strip_walk.h"
+#include "offload/card_costs.h"
 #include "offload/chunk_sizes.h"
 
 namespace leafcutter::offload {
@@ -17,22 +18,20 @@ using compress::TensorRole;
 
 // Rings of device memory are handed out in steps of what copies and kernels like to begin at.
 constexpr std::uint64_t kDeviceAlignment = 256;
-// Sampling looks at each logit a few times on one thread.
-constexpr double kSecondsPerLogit = 1e-9;
-// On the host a vector of f32 is a quarter of one of int8, and a multiply-add one instruction where int8 takes about two.
-constexpr double kF32OverInt8 = 2;
-// Beside the products: norm and quantizing before them, rotating and keeping keys, attention and its second pass over parts of the keys.
-constexpr int kLaunchesBefore = 1, kLaunchesOfKeys = 1, kLaunchesOfAttention = 2;
+// Beside the products, as the executor launches them: norm before the first product of a part, the sum behind its last, the gate between, keeping keys and attention, a rotation of queries and one of keys. Products
+// whose weights are quantized have their input quantized, too.
+constexpr int kLaunchesOfNorm = 1, kLaunchesOfSum = 1, kLaunchesOfGate = 1, kLaunchesOfAttention = 2, kLaunchesOfRotation = 2;
 
 struct Work {
   std::uint64_t bytes = 0;
   double int8_operations = 0, f32_operations = 0;  // of one row
-  std::uint64_t strips = 0;
+  std::uint64_t strips = 0, launches = 0;          // one for strips of a matrix that lie side by side
   void add(const Work& other) {
     bytes += other.bytes;
     int8_operations += other.int8_operations;
     f32_operations += other.f32_operations;
     strips += other.strips;
+    launches += other.launches;
   }
 };
 
@@ -94,19 +93,20 @@ class Builder {
     }
     const double row_seconds = static_cast<double>(step.row_bytes) / card_.usable_dram();
     const std::uint64_t row = step.rows * sizeof(float), dim = row * index_.model.dim;
-    const auto add = [&](Product product, double before, std::uint64_t input) { add_products(pieces[product], before, step.rows, input); };
-    const double launch = kLaunchesBefore * card_.launch_s;
+    const auto add = [&](Product product, int before, double seconds, int behind, std::uint64_t input) {
+      add_products(pieces[product], before * card_.launch_s + seconds, behind * card_.launch_s, step.rows, input);
+    };
     if (module.kind == ModuleKind::attention) {
       const compress::LayerDescription& layer = index_.model.layers[module.layer];
       const std::uint64_t heads = std::uint64_t{layer.heads} * layer.head_dim, kv = std::uint64_t{layer.kv_heads} * layer.head_dim;
-      add(Product::qkv, launch + row_seconds, dim);
+      add(Product::qkv, kLaunchesOfNorm, row_seconds, 0, dim);
       add_attention(step, plan_.kv_on_device[module.layer], row * (heads + 2 * kv), row * heads);
-      add(Product::out, launch, row * heads);
+      add(Product::out, 0, 0, kLaunchesOfSum, row * heads);
     } else if (module.kind == ModuleKind::feed_forward) {
-      add(Product::gate_up, launch + row_seconds, dim);
-      add(Product::down, launch, row * index_.model.layers[module.layer].ff_width);
+      add(Product::gate_up, kLaunchesOfNorm, row_seconds, 0, dim);
+      add(Product::down, kLaunchesOfGate, 0, kLaunchesOfSum, row * index_.model.layers[module.layer].ff_width);
     } else {
-      add(Product::head, launch + row_seconds, dim);
+      add(Product::head, kLaunchesOfNorm, row_seconds, 0, dim);
     }
   }
 
@@ -144,38 +144,53 @@ class Builder {
       const bool is_float = quant::format_of(tensor.format).lossless_float;
       const auto work = [&](std::uint64_t strips) {
         const double operations = 2.0 * static_cast<double>(strips * kernels::kStripRows * tensor.k);
-        return Work{strips * tensor.strip_bytes(), is_float ? 0 : operations, is_float ? operations : 0, strips};
+        return Work{strips * tensor.strip_bytes(), is_float ? 0 : operations, is_float ? operations : 0, strips, strips > 0};
       };
       piece.host.add(work(of_host));
       piece.card.add(work(all - of_host));
+      if (all - of_host > 0 && goes_on(chunk, range.tensor)) piece.card.launches--;
     }
     return pieces;
   }
 
-  double card_seconds(const Work& work, std::uint64_t rows) const {
-    if (work.bytes == 0) return 0;
-    const double doing = work.int8_operations / card_.usable_int8() + work.f32_operations / card_.usable_f32();
-    return card_.launch_s + std::max(static_cast<double>(work.bytes) / card_.usable_dram(), doing * static_cast<double>(rows));
+  // Strips of this matrix at the beginning of a chunk that stays on the card lie there behind those of the chunk before.
+  bool goes_on(const ChunkEntry& chunk, std::size_t tensor) const {
+    const auto c = static_cast<std::size_t>(&chunk - index_.chunks.data());
+    if (c == 0 || plan_.residence[c] != Tier::device || plan_.residence[c - 1] != Tier::device) return false;
+    const ChunkEntry& before = index_.chunks[c - 1];
+    return before.module == chunk.module && before.module_offset + before.raw_bytes == chunk.module_offset &&
+           index_.tensors[tensor].offset < chunk.module_offset;
+  }
+
+  static CardWork of_rows(const Work& work, std::uint64_t rows) {
+    const auto many = static_cast<double>(rows);
+    return {static_cast<double>(work.bytes), work.int8_operations * many, work.f32_operations * many};
+  }
+
+  double kernel_seconds(const Work& work, std::uint64_t rows) const {
+    return static_cast<double>(work.launches) * card_.launch_s + card_seconds(of_rows(work, rows), card_);
   }
 
   CardStage::HostWork host_work(const Work& work, std::uint64_t rows, std::size_t disk_turn) const {
-    const double moving = static_cast<double>(work.bytes) / std::min(host_.product_bytes_per_s, host_.dram_bytes_per_s);
-    const double doing = (work.int8_operations + kF32OverInt8 * work.f32_operations) / host_.int8_ops_per_s;
-    return {std::max(moving, doing * static_cast<double>(rows)), static_cast<double>(work.bytes), disk_turn};
+    return {host_product_seconds(of_rows(work, rows), host_), static_cast<double>(work.bytes), disk_turn};
   }
 
-  void add_products(const std::vector<std::pair<std::uint32_t, Piece>>& pieces, double before, std::uint64_t rows, std::uint64_t input) {
+  // before: what makes the input. beside: what the card has to do besides multiplying.
+  void add_products(const std::vector<std::pair<std::uint32_t, Piece>>& pieces, double before, double beside, std::uint64_t rows,
+                    std::uint64_t input) {
     CardStage stage;
     stage.input_bytes = input;
     Work there, in_memory;  // on the card; of the host, without waiting for the disk
     std::uint64_t host_strips = 0;
+    bool is_quantized = false;
     std::vector<CardStage::CardWork> copied;
     for (const auto& [c, piece] : pieces) {
       host_strips += piece.host.strips;
+      is_quantized = is_quantized || piece.card.int8_operations > 0;
       if (copy_of_[c] == kNone)
         there.add(piece.card);
       else if (piece.card.bytes > 0)
-        copied.push_back({card_seconds(piece.card, rows), copy_of_[c]});
+        copied.push_back({kernel_seconds(piece.card, rows), copy_of_[c]});
       if (piece.host.bytes == 0) continue;
       if (disk_of_[c] == kNone) {
         in_memory.add(piece.host);
@@ -189,21 +204,23 @@ class Builder {
       stage.host.front().seconds += host_.meeting_s;
       stage.output_bytes = host_strips * kernels::kStripRows * rows * sizeof(float);
     }
-    if (there.bytes > 0 || !copied.empty()) {
-      stage.card.push_back({before + card_seconds(there, rows), kNone});
-      stage.card.insert(stage.card.end(), copied.begin(), copied.end());
-    }
-    if (!stage.card.empty() || !stage.host.empty()) step_.stages.push_back(std::move(stage));
+    if (pieces.empty()) return;
+    // Rows live on the card, also where the host multiplies all of them.
+    if (is_quantized) beside += card_.launch_s;
+    stage.card_before = before;
+    stage.card.push_back({beside + kernel_seconds(there, rows), kNone});
+    stage.card.insert(stage.card.end(), copied.begin(), copied.end());
+    step_.stages.push_back(std::move(stage));
   }
 
   void add_attention(const StepModule& step, bool on_card, std::uint64_t input, std::uint64_t output) {
     CardStage stage;
     const auto kv = static_cast<double>(step.kv_bytes), operations = static_cast<double>(step.attention_operations);
     if (on_card) {
-      const int launches = kLaunchesOfKeys + kLaunchesOfAttention;
-      stage.card.push_back({launches * card_.launch_s + std::max(kv / card_.usable_dram(), operations / card_.usable_f32()), kNone});
+      const int launches = kLaunchesOfAttention + (index_.model.position == compress::PositionKind::rope_half ? kLaunchesOfRotation : 0);
+      stage.card.push_back({launches * card_.launch_s + card_seconds({kv, 0, operations}, card_), kNone});
     } else {
-      stage.host.push_back({host_.meeting_s + std::max(kv / host_.dram_bytes_per_s, operations / host_.attention_ops_per_s), kv, kNone});
+      stage.host.push_back({host_.meeting_s + host_attention_seconds(kv, operations, host_), kv, kNone});
       stage.input_bytes = input;
       stage.output_bytes = output;
     }
@@ -218,7 +235,7 @@ class Builder {
       const ModuleKind kind = index_.modules[module.module].kind;
       if (kind == ModuleKind::head || kind == ModuleKind::embedding) logits += module.rows * index_.model.vocab_size;
     }
-    double seconds = static_cast<double>(logits) * kSecondsPerLogit;
+    double seconds = sampling_seconds(logits);
     if (!plan_.table_in_memory) seconds += static_cast<double>(program_.rows) * host_.lookup_s;
     stage.host.push_back({seconds, 0, kNone});
     stage.input_bytes = logits * sizeof(float);

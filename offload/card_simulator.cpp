@@ -181,6 +181,12 @@ class Simulation {
         next_card_ = next_host_ = 0;
         const bool on_card = !stage().card.empty(), on_host = !stage().host.empty();
         if (on_card && where_ == Side::host) result_up();
+        if (stage().card_before > 0) {
+          Kernel before;
+          before.seconds = stage().card_before;
+          before.result = results_;
+          kernels_.push_back(before);
+        }
         input_here_ = !on_host || where_ == Side::host;
         if (on_host && where_ == Side::card) {
           Kernel mark;
@@ -420,7 +426,9 @@ class Simulation {
   std::uint64_t results_ = 0, results_there_ = 0;
 };
 
-CardStepTime bounds(const CardStep& step, const Card& card, const CardHost& host) {
+}  // namespace
+
+CardStepTime card_bounds(const CardStep& step, const Card& card, const CardHost& host) {
   CardStepTime time;
   for (const CopyAhead::Chunk& copy : step.copies) {
     time.bound_link += static_cast<double>(copy.copy_bytes) / card.link_bytes_per_s;
@@ -433,6 +441,7 @@ CardStepTime bounds(const CardStep& step, const Card& card, const CardHost& host
   }
   double alone = 0;
   for (const CardStage& stage : step.stages) {
+    time.bound_card += stage.card_before;
     for (const CardStage::CardWork& work : stage.card) time.bound_card += work.seconds;
     for (const CardStage::HostWork& work : stage.host) {
       alone += work.seconds;
@@ -442,8 +451,6 @@ CardStepTime bounds(const CardStep& step, const Card& card, const CardHost& host
   time.bound_host = std::max(alone, time.host_memory_bytes / host.dram_bytes_per_s);
   return time;
 }
-
-}  // namespace
 
 double CardStepTime::bound() const { return std::max({bound_disk, bound_check, bound_link, bound_card, bound_host}); }
 
@@ -456,7 +463,7 @@ const char* CardStepTime::limit() const {
 }
 
 CardStepTime simulate_card(const CardStep& step, const Card& card, const CardHost& host, std::size_t warm, std::size_t counted) {
-  CardStepTime time = bounds(step, card, host);
+  CardStepTime time = card_bounds(step, card, host);
   if (step.stages.empty()) return time;
   Simulation simulation(step, card, host);
   if (warm > 0) simulation.run_to(warm);

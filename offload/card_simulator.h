@@ -31,6 +31,7 @@ struct CardStage {
   std::vector<CardWork> card;                       // empty: the host does all of it
   std::vector<HostWork> host;                       // empty: the card does
   std::uint64_t input_bytes = 0, output_bytes = 0;  // that cross the link when the input is on the other side; that the host's share gives
+  double card_before = 0;                           // seconds of the card's kernels that make the input: it goes down when they are done
 };
 
 struct CardStep {
@@ -60,6 +61,9 @@ struct CardStepTime {
   double bound() const;
   const char* limit() const;  // "link", "device", "host", "disk" or "check": the longest
 };
+
+// The bounds alone, without playing anything.
+CardStepTime card_bounds(const CardStep& step, const Card& card, const CardHost& host);
 
 // `warm` steps with empty rings before them, then `counted`. Rings must have room for four of their largest slots; what cannot go on takes for ever (seconds is infinite).
 CardStepTime simulate_card(const CardStep& step, const Card& card, const CardHost& host, std::size_t warm, std::size_t counted);

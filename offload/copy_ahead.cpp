@@ -101,13 +101,18 @@ void CopyAhead::start_over() {
     for (std::uint64_t turn = first_; turn < step; turn++) region(turn).released = true;
     next_ = step;
     free_released();
+    // Nothing runs any more, so that nobody has to wait for any use.
+    past_ = first_;
+    waited_ = releases_;
   } else {
-    first_ = next_ = begun_ = 0;
-    ring_ = ByteRing(ring_bytes_);
+    forget();
   }
-  // Nothing runs any more, so that nobody has to wait for any use.
-  past_ = first_;
+}
+
+void CopyAhead::forget() {
+  past_ = first_ = next_ = begun_ = 0;
   waited_ = releases_;
+  ring_ = ByteRing(ring_bytes_);
 }
 
 }  // namespace leafcutter::offload

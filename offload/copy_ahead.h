@@ -76,6 +76,8 @@ class CopyAhead {
   // When no copy is in flight and the compute stream has run empty: the next turn is the first of the order, everything held is given back, and sources that were wanted or had arrived are no longer. What is
   // there of the next step stays if none of it came from disk: whoever reads from disk begins anew, too.
   void start_over();
+  // The same, and nothing that is there stays: somebody else will write to the ring. Paused, it can be left alone until its turn comes again.
+  void forget();
 
   // ---- places
 

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -19,6 +20,8 @@
 #include "offload/device_kernels.h"
 
 namespace leafcutter::offload {
+
+class Trace;
 
 enum class DeviceFailure : std::uint8_t { out_of_memory, copy, launch, lost };
 
@@ -49,6 +52,13 @@ enum class DeviceEvent : std::uint32_t {};
 struct CopyShape {
   std::size_t row_bytes = 0, rows = 1;
   std::size_t to_stride = 0, from_stride = 0;  // bytes
+};
+
+// What the host did for a step.
+struct HostWork {
+  double bytes = 0, int8_operations = 0, f32_operations = 0;  // of products; multiply and add count as two
+  double kv_bytes = 0, attention_operations = 0;
+  std::uint64_t logits = 0, lookups = 0;  // handed out; rows of an embedding read from disk
 };
 
 class Device {
@@ -88,10 +98,24 @@ class Device {
   // ---- work. Pinned memory must stay as it is until the copy is done; any other may be changed when the call returns
 
   virtual void copy_to_device(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) = 0;
+  // The same for little at a time: the device reads pinned memory by itself, so that it need not wait behind the copies that are under way. A device that cannot do that copies.
+  virtual void fetch(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) {
+    copy_to_device(to, from, shape, stream);
+  }
   virtual void copy_to_host(std::byte* to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) = 0;
   virtual void copy_on_device(DeviceAddress to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) = 0;
   // arguments: the struct that belongs to the kernel (device_kernels.h); it is copied.
   virtual void launch(DeviceKernel kernel, const void* arguments, DeviceStream stream) = 0;
+
+  // Copies from and to the host and kernels are noted there from now on, by devices that know when theirs run; null: nowhere. It must stay until all work is done.
+  virtual void set_trace(Trace*) {}
+
+  // ---- a clock of its own, where a device has one
+
+  // The host did this between the call before and this one: on such a clock, that takes its time now.
+  virtual void host_worked(const HostWork&) {}
+  // Since the device was made; none: it runs in real time.
+  virtual std::optional<double> clock_seconds() const { return std::nullopt; }
 
   template <class Arguments>
   void launch(const Arguments& arguments, DeviceStream stream) {

@@ -38,9 +38,12 @@ std::vector<std::uint32_t> chunks_of_products(const compress::LeafIndex& index);
 // Of a chunk, the bytes of rows that are multiplied: all but of a tied head's last one, which ends with rows of such tables.
 std::uint64_t product_bytes(const compress::LeafIndex& index, const compress::ChunkEntry& chunk);
 
+// A pass of so many rows is a prompt's: its products cost arithmetic, those of fewer rows moving the weights.
+constexpr std::size_t kRowsOfPrefill = 16;
+
 struct DevicePlan {
-  std::vector<Tier> residence;  // per chunk of the index; chunks that hold no product count as on disk
-  Sides decode, prefill;
+  std::vector<Tier> residence;     // per chunk of the index; chunks that hold no product count as on disk
+  Sides decode, prefill;           // of passes of fewer than kRowsOfPrefill rows; of others
   std::vector<bool> kv_on_device;  // per layer; false: its attention is the host's
   bool table_in_memory = false;    // rows of the embedding are looked up in host memory, otherwise on disk
 

@@ -18,6 +18,7 @@
 #include "base/page_buffer.h"
 #include "base/size_text.h"
 #include "offload/emulated_kernels.h"
+#include "offload/trace.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -37,8 +38,14 @@ void copy_rows(std::byte* to, const std::byte* from, const CopyShape& shape) {
 class Engine {
  public:
   template <class Work>
-  void run(Work&& work, std::size_t bytes = 0, std::optional<double> bytes_per_s = std::nullopt) {
+  void run(Work&& work) {
     const std::lock_guard lock(mutex_);
+    work();
+  }
+  template <class Work>
+  void run(Work&& work, std::size_t bytes, std::optional<double> bytes_per_s, Trace* trace, TraceKind kind) {
+    const std::lock_guard lock(mutex_);
+    const TraceSpan span(trace, kind, 0, bytes);
     const auto start = std::max(free_at_, Clock::now());
     work();
     if (!bytes_per_s) return;
@@ -205,12 +212,13 @@ class EmulatedDevice final : public Device {
   // ---- work
 
   void copy_to_device(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) override {
-    copy(shape, stream, to, shape.to_stride, reinterpret_cast<std::byte*>(to.value), from, from, shape.from_stride, to_device_);
+    copy(shape, stream, to, shape.to_stride, reinterpret_cast<std::byte*>(to.value), from, from, shape.from_stride, to_device_,
+         TraceKind::copy_down);
   }
 
   void copy_to_host(std::byte* to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
     copy(shape, stream, from, shape.from_stride, to, reinterpret_cast<const std::byte*>(from.value), to, shape.to_stride,
-         properties_.copy_engines > 1 ? to_host_ : to_device_);
+         properties_.copy_engines > 1 ? to_host_ : to_device_, TraceKind::copy_up);
   }
 
   void copy_on_device(DeviceAddress to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
@@ -226,6 +234,11 @@ class EmulatedDevice final : public Device {
         }});
   }
 
+  void set_trace(Trace* trace) override {
+    const std::lock_guard lock(mutex_);
+    trace_ = trace;
+  }
+
   using Device::launch;
   void launch(DeviceKernel kernel, const void* arguments, DeviceStream stream) override {
     const std::lock_guard lock(mutex_);
@@ -236,9 +249,12 @@ class EmulatedDevice final : public Device {
     for (const DeviceAccess& access : accesses_) check_place(access.begin, (access.rows - 1) * access.stride + access.row_bytes);
     const bool fails = refused(EmulatedCall::launch, DeviceFailure::launch);
     const auto* bytes = static_cast<const std::byte*>(arguments);
-    enqueue(stream, {.work = [this, kernel, fails, copied = std::vector<std::byte>(bytes, bytes + info.argument_bytes)] {
+    enqueue(stream, {.work = [this, kernel, fails, trace = trace_, copied = std::vector<std::byte>(bytes, bytes + info.argument_bytes)] {
               if (fails) throw failed(DeviceFailure::launch);
-              compute_.run([&] { run_emulated_kernel(kernel, copied.data(), options_.isa); });
+              compute_.run([&] {
+                const TraceSpan span(trace, TraceKind::kernel, static_cast<std::uint32_t>(kernel));
+                run_emulated_kernel(kernel, copied.data(), options_.isa);
+              });
             }});
   }
 
@@ -316,16 +332,16 @@ class EmulatedDevice final : public Device {
   }
 
   void copy(const CopyShape& shape, DeviceStream id, DeviceAddress device, std::size_t device_stride, std::byte* to, const std::byte* from,
-            const std::byte* host, std::size_t host_stride, Engine& engine) {
+            const std::byte* host, std::size_t host_stride, Engine& engine, TraceKind kind) {
     std::unique_lock lock(mutex_);
     check_usable();
     check_place(device, extent(shape, device_stride));
     const bool fails = refused(EmulatedCall::copy, DeviceFailure::copy), pinned = is_pinned(host, extent(shape, host_stride));
     std::optional<double> rate = options_.link_bytes_per_s;
     if (rate && !pinned) *rate /= 2;
-    enqueue(id, {.work = [=, this, &engine] {
+    enqueue(id, {.work = [=, this, &engine, trace = trace_] {
               if (fails) throw failed(DeviceFailure::copy);
-              engine.run([&] { copy_rows(to, from, shape); }, shape.rows * shape.row_bytes, rate);
+              engine.run([&] { copy_rows(to, from, shape); }, shape.rows * shape.row_bytes, rate, trace, kind);
             }});
     if (pinned) return;
     const Stream& stream = stream_of(id);
@@ -372,7 +388,8 @@ class EmulatedDevice final : public Device {
   std::array<std::uint64_t, kEmulatedCalls> calls_{};
   std::vector<DeviceAccess> accesses_;  // of one launch
   std::vector<Mark> events_;            // the last recording of each; done if there was none
-  std::exception_ptr failure_;          // of work that ran, until drain()
+  Trace* trace_ = nullptr;
+  std::exception_ptr failure_;  // of work that ran, until drain()
   bool lost_ = false, stopping_ = false;
   Engine to_device_, to_host_, compute_;
   std::vector<std::unique_ptr<Stream>> streams_;  // last: their threads use all of the above

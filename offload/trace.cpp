@@ -7,8 +7,8 @@ namespace leafcutter::offload {
 
 const char* trace_kind_name(TraceKind kind) {
   constexpr const char* kNames[kTraceKinds] = {
-      "read", "check", "wait for room", "wait for the disk", "wait for a check", "embedding", "attention", "feed-forward",
-      "head", "load",  "step"};
+      "read", "check", "wait for room", "wait for the disk",  "wait for a check",     "embedding", "attention", "feed-forward",
+      "head", "load",  "step",          "copy to the device", "copy from the device", "device",    "host"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 

@@ -23,15 +23,22 @@ enum class TraceKind : std::uint8_t {
   feed_forward,  // the feed-forward part of a layer
   head,          // logits
   load,          // residents
-  step           // a whole step
+  step,          // a whole step
+  copy_down,     // host memory to device
+  copy_up,       // device to host memory
+  kernel,        // on the device
+  host           // the host's share of a step on a device
 };
-constexpr std::size_t kTraceKinds = 11;
+constexpr std::size_t kTraceKinds = 15;
+// What the host computes beside a device: the subject of `host`.
+enum class HostShare : std::uint32_t { products, attention };
 const char* trace_kind_name(TraceKind kind);
 
 struct TraceEvent {
   std::uint64_t begin_ns = 0, end_ns = 0;  // since the trace was made
-  std::uint32_t subject = 0;               // chunk of read, check, wait; layer of attention and feed_forward; rows of step
-  std::uint32_t bytes = 0;                 // of read and check
+  std::uint32_t subject =
+      0;  // chunk of read, check, wait; layer of attention and feed_forward; rows of step; which kernel (device_kernels.h)
+  std::uint32_t bytes = 0;  // of read, check and copies
   TraceKind kind{};
 };
 

@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
 #include "compress/leaf_reader.h"
+#include "offload/trace.h"
 
 namespace leafcutter::runtime {
 namespace {
 
 using offload::DeviceAddress;
 using offload::DeviceBuffer;
+
+constexpr std::uint32_t kMostTogether = 256;  // chunks of one launch: their bytes are counted in 32 bits
 
 std::uint64_t keys_on_device(const KvCache& cache, const offload::DevicePlan& plan) {
   std::uint64_t bytes = 0;
@@ -36,6 +40,7 @@ DeviceExecutor::DeviceExecutor(const DeviceContext& context)
       keys_(c_.device, static_cast<std::size_t>(keys_on_device(c_.host.cache, c_.plan)), "KV cache"),
       supply_(c_.device, c_.host.index, c_.plan, c_.pager, compute_) {
   const compress::ModelDescription& model = c_.host.index.model;
+  c_.device.set_trace(c_.trace);
   c_.device.copy_to_device(vectors_.address(), c_.vectors.data(), {c_.vectors.size()}, compute_);
   columns_of_layer_.resize(model.layers.size());
   if (!c_.host.bias.empty()) {
@@ -59,7 +64,10 @@ DeviceExecutor::DeviceExecutor(const DeviceContext& context)
   for (const std::span<std::byte> part : c_.pager.memory()) pinned_.emplace_back(c_.device, part);
 }
 
-DeviceExecutor::~DeviceExecutor() { c_.device.drain(); }
+DeviceExecutor::~DeviceExecutor() {
+  c_.device.drain();
+  c_.device.set_trace(nullptr);
+}
 
 void DeviceExecutor::load(std::stop_token stop) { supply_.load(c_.host.embedding_file, std::move(stop)); }
 
@@ -79,7 +87,7 @@ DeviceAddress DeviceExecutor::of_vector(const float* values) const {
 // ---- rows between host and device
 
 void DeviceExecutor::upload(RowBuffer name, std::size_t rows, std::size_t width) {
-  c_.device.copy_to_device(work_.rows(name), reinterpret_cast<const std::byte*>(host_rows(name)), {rows * width * sizeof(float)}, compute_);
+  c_.device.fetch(work_.rows(name), reinterpret_cast<const std::byte*>(host_rows(name)), {rows * width * sizeof(float)}, compute_);
 }
 
 void DeviceExecutor::download(RowBuffer name, std::size_t rows, std::size_t width) {
@@ -91,12 +99,13 @@ void DeviceExecutor::begin(std::span<const StepRow> rows, std::span<float> logit
   logits_ = logits;
   wanted_ = 0;
   host_.begin(rows, logits);
-  supply_.begin_step();
+  if (!c_.plan.table_in_memory) c_.device.host_worked({.lookups = rows.size()});
+  supply_.begin_step(rows.size());
   upload(RowBuffer::hidden, rows.size(), c_.host.work.widths.dim);
   const std::size_t half = c_.host.rope.inverse_frequency.size(), angle_bytes = rows.size() * half * sizeof(float);
   if (half > 0) {
-    c_.device.copy_to_device(work_.cos, reinterpret_cast<const std::byte*>(c_.host.work.cos), {angle_bytes}, compute_);
-    c_.device.copy_to_device(work_.sin, reinterpret_cast<const std::byte*>(c_.host.work.sin), {angle_bytes}, compute_);
+    c_.device.fetch(work_.cos, reinterpret_cast<const std::byte*>(c_.host.work.cos), {angle_bytes}, compute_);
+    c_.device.fetch(work_.sin, reinterpret_cast<const std::byte*>(c_.host.work.sin), {angle_bytes}, compute_);
   }
   visible_.count(rows);
   upload_lists();
@@ -121,7 +130,7 @@ void DeviceExecutor::upload_lists() {
     const offload::DeviceAttentionRow entry{device + slot_at, device + segment_at, visible_.of(row), row.position, segments[row.position]};
     std::memcpy(host + at.table + r * sizeof entry, &entry, sizeof entry);
   }
-  c_.device.copy_to_device(device, host, {at.bytes}, compute_);
+  c_.device.fetch(device, host, {at.bytes}, compute_);
 }
 
 // ---- operations
@@ -171,21 +180,41 @@ void DeviceExecutor::multiply(const compress::ModuleEntry& module, std::span<con
     download(input, rows, first.k);
     c_.device.record(input_down_, compute_);
   }
+  // What stays on the device needs nothing: it comes first, and what lies side by side goes together.
+  std::optional<std::uint32_t> first_staying;
+  std::uint32_t last_staying = 0;
+  const auto launch_staying = [&] {
+    if (first_staying) launch_products(products, input, rows, *first_staying, last_staying);
+    first_staying.reset();
+  };
+  for_chunks([&](std::uint32_t c, bool) {
+    if (!supply_.stays(c)) return;
+    if (!supply_.continues(c) || (first_staying && c - *first_staying >= kMostTogether)) launch_staying();
+    if (!first_staying) first_staying = c;
+    last_staying = c;
+  });
+  launch_staying();
   // The device is given what it can do by itself, and the host computes its part beside it. What comes from disk is used in its order, and given back, at once; what is there can wait for the end.
   bool input_is_here = false;
   const auto run_on_host = [&] {
     if (!input_is_here) c_.device.synchronize(input_down_);
     input_is_here = true;
-    host_products_.run();
+    {
+      const offload::TraceSpan span(c_.trace, offload::TraceKind::host, static_cast<std::uint32_t>(offload::HostShare::products));
+      host_products_.run();
+    }
+    c_.device.host_worked(host_work_);
+    host_work_ = {};
   };
   host_products_.begin(host_rows(input), first.k, rows);
   for_chunks([&](std::uint32_t c, bool ends) {
+    if (supply_.stays(c)) return;
     if (supply_.has_device_part(c)) {
-      launch_products(products, input, rows, c);
+      launch_products(products, input, rows, c, c);
       if (ends) supply_.device_used(c);
     }
     if (supply_.host_bytes(c) == 0) return;
-    add_host_products(products, c);
+    add_host_products(products, rows, c);
     if (c_.pager.is_resident(c)) return;
     run_on_host();
     if (ends) supply_.host_used(c);
@@ -199,21 +228,26 @@ void DeviceExecutor::multiply(const compress::ModuleEntry& module, std::span<con
       if (range.strips == 0) continue;
       const std::size_t stride = tensor.rows * sizeof(float), from = range.first_output() * sizeof(float);
       const std::size_t outputs = std::min<std::size_t>(range.strips * kernels::kStripRows, tensor.rows - range.first_output());
-      c_.device.copy_to_device(work_.rows(product.output) + from, reinterpret_cast<const std::byte*>(host_rows(product.output)) + from,
-                               {outputs * sizeof(float), rows, stride, stride}, results_);
+      c_.device.fetch(work_.rows(product.output) + from, reinterpret_cast<const std::byte*>(host_rows(product.output)) + from,
+                      {outputs * sizeof(float), rows, stride, stride}, results_);
     }
   });
   c_.device.record(results_up_, results_);
   c_.device.wait(compute_, results_up_);
 }
 
-void DeviceExecutor::launch_products(std::span<const Product> products, RowBuffer input, std::size_t rows, std::uint32_t chunk) {
-  const DeviceAddress weights = supply_.on_device(chunk);
-  const std::size_t skipped = supply_.host_bytes(chunk);
+// Of chunks that lie side by side on the device.
+void DeviceExecutor::launch_products(std::span<const Product> products, RowBuffer input, std::size_t rows, std::uint32_t first_chunk,
+                                     std::uint32_t last_chunk) {
+  const compress::LeafIndex& index = c_.host.index;
+  const DeviceAddress weights = supply_.on_device(first_chunk);
+  const std::size_t skipped = supply_.host_bytes(first_chunk);
+  compress::ChunkEntry chunks = index.chunks[first_chunk];
+  chunks.raw_bytes = index.chunks[last_chunk].module_offset + index.chunks[last_chunk].raw_bytes - chunks.module_offset;
   for (const Product& product : products) {
     const Matrix& matrix = *product.matrix;
     const compress::TensorEntry& tensor = *matrix.tensor;
-    const StripRange range = last_strips(tensor, c_.host.index.chunks[chunk], skipped);
+    const StripRange range = last_strips(tensor, chunks, skipped);
     if (range.strips == 0) continue;
     offload::ProductLaunch launch;
     launch.weights = weights + (range.offset - skipped);
@@ -235,7 +269,7 @@ void DeviceExecutor::launch_products(std::span<const Product> products, RowBuffe
   }
 }
 
-void DeviceExecutor::add_host_products(std::span<const Product> products, std::uint32_t chunk) {
+void DeviceExecutor::add_host_products(std::span<const Product> products, std::size_t rows, std::uint32_t chunk) {
   const compress::ChunkEntry& entry = c_.host.index.chunks[chunk];
   std::span<const std::byte> blob;
   for (const Product& product : products) {
@@ -243,6 +277,10 @@ void DeviceExecutor::add_host_products(std::span<const Product> products, std::u
     if (range.strips == 0) continue;
     if (blob.empty()) blob = supply_.on_host(chunk);
     host_products_.add(*product.matrix, host_rows(product.output), range, blob);
+    const compress::TensorEntry& tensor = *product.matrix->tensor;
+    const double operations = 2.0 * static_cast<double>(range.strips * kernels::kStripRows * tensor.k * rows);
+    host_work_.bytes += static_cast<double>(range.strips * tensor.strip_bytes());
+    (product.matrix->takes_groups ? host_work_.int8_operations : host_work_.f32_operations) += operations;
   }
 }
 
@@ -292,7 +330,11 @@ void DeviceExecutor::attend(std::size_t layer, Block block) {
   if (!c_.plan.kv_on_device[layer]) {
     download(RowBuffer::q, block.rows(), width);
     c_.device.synchronize(compute_);
-    host_.attend(layer, block);
+    {
+      const offload::TraceSpan span(c_.trace, offload::TraceKind::host, static_cast<std::uint32_t>(offload::HostShare::attention));
+      host_.attend(layer, block);
+    }
+    count_attention(layer, block);
     return upload(RowBuffer::context, block.rows(), width);
   }
   rotate(RowBuffer::q, d.heads, d.head_dim, block);
@@ -323,6 +365,21 @@ void DeviceExecutor::attend(std::size_t layer, Block block) {
     launch.columns = bias.columns;
   }
   c_.device.launch(launch, compute_);
+}
+
+// What the host did, for a device with a clock of its own.
+void DeviceExecutor::count_attention(std::size_t layer, Block block) {
+  const compress::LayerDescription& d = c_.host.index.model.layers[layer];
+  std::uint64_t most = 0, seen = 0;
+  for (std::size_t r = block.begin; r < block.end; r++) {
+    const std::uint64_t visible = visible_.of(rows_[r]);
+    most = std::max(most, visible);
+    seen += visible;
+  }
+  offload::HostWork work;
+  work.kv_bytes = static_cast<double>(2 * d.kv_heads * kernels::kv_row_bytes(c_.host.cache.type(), d.head_dim) * most);
+  work.attention_operations = static_cast<double>(d.heads * (4 * d.head_dim + (c_.host.bias.empty() ? 0 : 1)) * seen);
+  c_.device.host_worked(work);
 }
 
 void DeviceExecutor::activate(std::size_t width, std::size_t rows) {
@@ -357,6 +414,7 @@ std::size_t DeviceExecutor::choose_wanted() {
 void DeviceExecutor::end() {
   if (wanted_ > 0) download(RowBuffer::logits, wanted_, c_.host.index.model.vocab_size);
   c_.device.synchronize(compute_);
+  c_.device.host_worked({.logits = wanted_ * c_.host.index.model.vocab_size});
 }
 
 void DeviceExecutor::abandon() {

@@ -24,6 +24,7 @@ struct DeviceContext {
   offload::Pager& pager;
   offload::Device& device;
   DeviceWorkspaceShape shape;
+  offload::Trace* trace = nullptr;  // where copies, kernels and the host's share are noted
 };
 
 // All rows of a pass are one block.
@@ -58,8 +59,10 @@ class DeviceExecutor final : public BlockExecutor {
   void upload(RowBuffer name, std::size_t rows, std::size_t width);
   void download(RowBuffer name, std::size_t rows, std::size_t width);
   void quantize(RowBuffer input, std::size_t first_row, std::size_t rows, std::size_t k);
-  void launch_products(std::span<const Product> products, RowBuffer input, std::size_t rows, std::uint32_t chunk);
-  void add_host_products(std::span<const Product> products, std::uint32_t chunk);
+  void launch_products(std::span<const Product> products, RowBuffer input, std::size_t rows, std::uint32_t first_chunk,
+                       std::uint32_t last_chunk);
+  void add_host_products(std::span<const Product> products, std::size_t rows, std::uint32_t chunk);
+  void count_attention(std::size_t layer, Block block);
   void rotate(RowBuffer name, std::size_t heads, std::size_t head_dim, Block block);
 
   DeviceContext c_;
@@ -76,6 +79,7 @@ class DeviceExecutor final : public BlockExecutor {
   std::span<const StepRow> rows_;
   std::span<float> logits_;
   std::size_t wanted_ = 0;
+  offload::HostWork host_work_;      // of products that were added and have not run
   std::uint64_t quantized_row_ = 0;  // the first row of the block whose int8 rows are on the device
   bool quantized_ = false;
 };

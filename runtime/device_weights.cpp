@@ -17,29 +17,33 @@ using offload::Tier;
 
 std::size_t slot_of(std::size_t bytes) { return static_cast<std::size_t>(round_up(bytes, offload::kDeviceAlignment)); }
 
-std::vector<CopyAhead::Chunk> copies_of(const compress::LeafIndex& index, const offload::Pager& pager,
-                                        const std::vector<std::uint32_t>& chunks, const std::vector<std::size_t>& host_bytes) {
+std::vector<CopyAhead::Chunk> copies_of(const offload::Pager& pager, const std::vector<std::uint32_t>& chunks,
+                                        const std::vector<std::size_t>& bytes) {
   std::vector<CopyAhead::Chunk> copies;
   copies.reserve(chunks.size());
-  for (const std::uint32_t c : chunks) {
-    const std::size_t bytes = index.chunks[c].raw_bytes - host_bytes[c];
-    copies.push_back({slot_of(bytes), bytes, !pager.is_resident(c)});
-  }
+  for (const std::uint32_t c : chunks) copies.push_back({slot_of(bytes[c]), bytes[c], !pager.is_resident(c)});
   return copies;
 }
 
-std::vector<std::size_t> host_bytes_of(const compress::LeafIndex& index, const offload::DevicePlan& plan) {
+std::vector<std::size_t> host_bytes_of(const compress::LeafIndex& index, const offload::DevicePlan& plan, const offload::Sides& sides) {
   std::vector<std::size_t> bytes(index.chunks.size(), 0);
   for (std::uint32_t c = 0; c < index.chunks.size(); c++)
     if (plan.residence[c] != Tier::device)
-      bytes[c] = static_cast<std::size_t>(offload::bytes_of_first_strips(index, index.chunks[c], plan.decode.host_strips[c]));
+      bytes[c] = static_cast<std::size_t>(offload::bytes_of_first_strips(index, index.chunks[c], sides.host_strips[c]));
   return bytes;
 }
 
-std::vector<std::uint32_t> copied_chunks(const compress::LeafIndex& index, const offload::DevicePlan& plan) {
+std::vector<std::size_t> device_bytes_of(const compress::LeafIndex& index, const std::vector<std::size_t>& host_bytes) {
+  std::vector<std::size_t> bytes(index.chunks.size(), 0);
+  for (const std::uint32_t c : offload::chunks_of_products(index))
+    bytes[c] = static_cast<std::size_t>(offload::product_bytes(index, index.chunks[c])) - host_bytes[c];
+  return bytes;
+}
+
+std::vector<std::uint32_t> copied_chunks(const compress::LeafIndex& index, const offload::DevicePlan& plan,
+                                         const std::vector<std::size_t>& device_bytes) {
   std::vector<std::uint32_t> chunks = offload::chunks_of_products(index);
-  const std::vector<std::size_t> host_bytes = host_bytes_of(index, plan);
-  std::erase_if(chunks, [&](std::uint32_t c) { return plan.residence[c] == Tier::device || host_bytes[c] >= index.chunks[c].raw_bytes; });
+  std::erase_if(chunks, [&](std::uint32_t c) { return plan.residence[c] == Tier::device || device_bytes[c] == 0; });
   return chunks;
 }
 
@@ -51,36 +55,45 @@ std::vector<std::uint32_t> DeviceWeights::host_order(const compress::LeafIndex& 
   return chunks;
 }
 
+DeviceWeights::Order::Order(const compress::LeafIndex& index, const offload::DevicePlan& plan, const offload::Sides& sides,
+                            const offload::Pager& pager)
+    : host_bytes(host_bytes_of(index, plan, sides)),
+      device_bytes(device_bytes_of(index, host_bytes)),
+      copied(copied_chunks(index, plan, device_bytes)),
+      copy_position(index.chunks.size(), kNowhere),
+      ahead(copies_of(pager, copied, device_bytes), plan.device_ring_bytes, 1) {
+  for (std::size_t i = 0; i < copied.size(); i++) copy_position[copied[i]] = i;
+}
+
 DeviceWeights::DeviceWeights(offload::Device& device, const compress::LeafIndex& index, const offload::DevicePlan& plan,
                              offload::Pager& pager, offload::DeviceStream compute)
     : device_(device),
       index_(index),
       pager_(pager),
-      host_bytes_(host_bytes_of(index, plan)),
+      decode_(index, plan, plan.decode, pager),
       resident_offset_(index.chunks.size(), kNowhere),
-      copy_position_(index.chunks.size(), kNowhere),
-      copied_(copied_chunks(index, plan)),
-      ahead_(copies_of(index, pager, copied_, host_bytes_), plan.device_ring_bytes, 1),
       copies_(device.make_stream()),
       compute_(compute) {
+  if (plan.prefill.host_strips != plan.decode.host_strips) prefill_.emplace(index, plan, plan.prefill, pager);
   std::size_t arena = 0;
   for (std::uint32_t c = 0; c < index.chunks.size(); c++)
     if (plan.residence[c] == Tier::device) {
       resident_offset_[c] = arena;
-      arena += slot_of(index.chunks[c].raw_bytes);
+      if (!continues(c)) resident_offset_[c] = arena = slot_of(arena);
+      arena += index.chunks[c].raw_bytes;
     }
-  for (std::size_t i = 0; i < copied_.size(); i++) copy_position_[copied_[i]] = i;
   for (const std::uint32_t c : host_order(index, plan))
     if (!pager.is_resident(c)) streamed_.push_back(c);
   arena_ = DeviceBuffer(device, arena, "resident weights");
-  if (copied_.empty()) return;
+  sources_.reserve(streamed_.size());
+  const std::size_t turns = std::max(decode_.ahead.most_turns(), prefill_ ? prefill_->ahead.most_turns() : 0);
+  if (turns == 0) return;
   ring_ = DeviceBuffer(device, plan.device_ring_bytes, "ring of copied chunks");
-  for (std::size_t i = 0; i < ahead_.most_turns(); i++) {
+  for (std::size_t i = 0; i < turns; i++) {
     copied_events_.push_back(device.make_event());
     used_events_.push_back(device.make_event());
   }
-  sources_.reserve(streamed_.size());
-  ahead_.resume();
+  if (!decode_.copied.empty()) decode_.ahead.resume();
 }
 
 void DeviceWeights::load(File& file, std::stop_token stop) {
@@ -98,37 +111,46 @@ void DeviceWeights::load(File& file, std::stop_token stop) {
   }
 }
 
-void DeviceWeights::begin_step() {
+bool DeviceWeights::continues(std::uint32_t chunk) const {
+  if (chunk == 0 || !stays(chunk) || !stays(chunk - 1)) return false;
+  const compress::ChunkEntry &before = index_.chunks[chunk - 1], &entry = index_.chunks[chunk];
+  return before.module == entry.module && before.module_offset + before.raw_bytes == entry.module_offset &&
+         resident_offset_[chunk - 1] + before.raw_bytes == resident_offset_[chunk];
+}
+
+void DeviceWeights::begin_step(std::size_t rows) {
+  Order& order = prefill_ && rows >= offload::kRowsOfPrefill ? *prefill_ : decode_;
+  if (&order != order_) change_order(order);
   acquired_ = 0;
   step_end_ += streamed_.size();
 }
 
 offload::DeviceAddress DeviceWeights::on_device(std::uint32_t chunk) {
   if (resident_offset_[chunk] != kNowhere) return arena_.address() + resident_offset_[chunk];
-  if (held_ == chunk) return ring_.address() + ahead_.ring_offset(ahead_.next() - 1);
-  const std::uint64_t turn = ahead_.next();
+  if (held_ == chunk) return ring_.address() + order_->ahead.ring_offset(order_->ahead.next() - 1);
+  const std::uint64_t turn = order_->ahead.next();
   enqueue_copies();
-  while (!ahead_.can_acquire()) {
-    if (ahead_.stuck())
+  while (!order_->ahead.can_acquire()) {
+    if (order_->ahead.stuck())
       throw Error(ErrorKind::device, compress::chunk_place(index_, chunk), "no room for it in the device's ring", "raise --device-memory");
-    if (ahead_.wanted_source() == turn)
+    if (order_->ahead.wanted_source() == turn)
       take_next_source(true);
     else
       notice_copies(true);
     enqueue_copies();
   }
-  ahead_.acquire();
+  order_->ahead.acquire();
   acquired_++;
   held_ = chunk;
-  device_.wait(compute_, copied_events_[ahead_.slot(turn)]);
-  return ring_.address() + ahead_.ring_offset(turn);
+  device_.wait(compute_, copied_events_[order_->ahead.slot(turn)]);
+  return ring_.address() + order_->ahead.ring_offset(turn);
 }
 
 void DeviceWeights::device_used(std::uint32_t chunk) {
   if (held_ != chunk) return;
   held_.reset();
-  device_.record(used_events_[ahead_.slot(ahead_.next() - 1)], compute_);
-  ahead_.release(copy_position_[chunk]);
+  device_.record(used_events_[order_->ahead.slot(order_->ahead.next() - 1)], compute_);
+  order_->ahead.release(order_->copy_position[chunk]);
   enqueue_copies();
 }
 
@@ -154,8 +176,8 @@ void DeviceWeights::finish(const compress::ModuleEntry& module) {
     return chunk >= module.first_chunk && chunk < module.first_chunk + module.chunk_count;
   };
   if (held_) device_used(*held_);
-  while (acquired_ < copied_.size() && in_module(chunk_of(ahead_.next()))) {
-    const std::uint32_t chunk = chunk_of(ahead_.next());
+  while (acquired_ < order_->copied.size() && in_module(chunk_of(order_->ahead.next()))) {
+    const std::uint32_t chunk = chunk_of(order_->ahead.next());
     on_device(chunk);
     device_used(chunk);
   }
@@ -172,16 +194,33 @@ void DeviceWeights::finish(const compress::ModuleEntry& module) {
 
 void DeviceWeights::abandon() {
   const auto failure = std::make_exception_ptr(Error(ErrorKind::device, "device", "the step was given up"));
-  if (!copied_.empty()) {
+  if (!order_->copied.empty()) {
     // Whether what was under way came to its end is not known.
-    while (ahead_.copies_in_flight() > 0) ahead_.end_copy(complete_++, failure);
-    ahead_.pause();
-    ahead_.start_over();
-    complete_ = ahead_.next();
-    while (ahead_.begun(complete_)) complete_++;
-    ahead_.resume();
+    while (order_->ahead.copies_in_flight() > 0) order_->ahead.end_copy(complete_++, failure);
+    order_->ahead.pause();
+    order_->ahead.start_over();
+    complete_ = order_->ahead.next();
+    while (order_->ahead.begun(complete_)) complete_++;
+    order_->ahead.resume();
   }
   held_.reset();
+  sources_.clear();
+  taken_ = step_end_ = 0;
+  pager_.reset();
+}
+
+// Between two steps.
+void DeviceWeights::change_order(Order& order) {
+  while (order_->ahead.copies_in_flight() > 0) notice_copies(true);
+  if (!order_->copied.empty()) {
+    order_->ahead.pause();
+    order_->ahead.forget();
+  }
+  order_ = &order;
+  complete_ = 0;
+  if (!order.copied.empty()) order.ahead.resume();
+  if (taken_ == step_end_) return;
+  // Sources that were taken ahead are gone from the pager, or are used otherwise now.
   sources_.clear();
   taken_ = step_end_ = 0;
   pager_.reset();
@@ -190,12 +229,12 @@ void DeviceWeights::abandon() {
 // ---- copies and their sources
 
 void DeviceWeights::enqueue_copies() {
-  if (copied_.empty()) return;
+  if (order_->copied.empty()) return;
   notice_copies(false);
   for (;;) {
-    while (const auto copy = ahead_.begin_copy()) {
+    while (const auto copy = order_->ahead.begin_copy()) {
       const std::uint32_t chunk = chunk_of(copy->turn);
-      const std::size_t skipped = host_bytes_[chunk], bytes = ahead_.chunk(copy->turn).copy_bytes;
+      const std::size_t skipped = order_->host_bytes[chunk], bytes = order_->ahead.chunk(copy->turn).copy_bytes;
       std::span<const std::byte> blob;
       if (pager_.is_resident(chunk)) {
         blob = pager_.acquire(chunk);
@@ -204,29 +243,29 @@ void DeviceWeights::enqueue_copies() {
         source.copy = Copying::under_way;
         blob = source.blob;
       }
-      if (copy->after_use_of) device_.wait(copies_, used_events_[ahead_.slot(*copy->after_use_of)]);
+      if (copy->after_use_of) device_.wait(copies_, used_events_[order_->ahead.slot(*copy->after_use_of)]);
       device_.copy_to_device(ring_.address() + copy->offset, blob.data() + skipped, {bytes}, copies_);
-      device_.record(copied_events_[ahead_.slot(copy->turn)], copies_);
+      device_.record(copied_events_[order_->ahead.slot(copy->turn)], copies_);
       copied_bytes_ += bytes;
     }
-    const auto wanted = ahead_.wanted_source();
+    const auto wanted = order_->ahead.wanted_source();
     if (!wanted) return;
     if (!find_for_copy(chunk_of(*wanted)) && !(streamed_[taken_ % streamed_.size()] == chunk_of(*wanted) && take_next_source(false)))
       return;
-    ahead_.source_arrived();
+    order_->ahead.source_arrived();
   }
 }
 
 // `wait`: at least one, if any is under way.
 void DeviceWeights::notice_copies(bool wait) {
-  while (ahead_.begun(complete_) && ahead_.stage(complete_) == CopyAhead::Stage::copying) {
-    const offload::DeviceEvent event = copied_events_[ahead_.slot(complete_)];
+  while (order_->ahead.begun(complete_) && order_->ahead.stage(complete_) == CopyAhead::Stage::copying) {
+    const offload::DeviceEvent event = copied_events_[order_->ahead.slot(complete_)];
     if (wait)
       device_.synchronize(event);
     else if (!device_.is_done(event))
       return;
     wait = false;
-    if (!ahead_.end_copy(complete_++, nullptr)) continue;
+    if (!order_->ahead.end_copy(complete_++, nullptr)) continue;
     for (std::size_t i = 0; i < sources_.size(); i++)
       if (sources_[i].chunk == chunk_of(complete_ - 1) && sources_[i].copy == Copying::under_way) {
         sources_[i].copy = Copying::no;
@@ -247,10 +286,11 @@ bool DeviceWeights::take_next_source(bool wait) {
   if (!pager_.is_ready(chunk)) {
     if (!wait) return false;
     // What is being copied holds room that the pager may need for this chunk.
-    while (ahead_.copies_in_flight() > 0) notice_copies(true);
+    while (order_->ahead.copies_in_flight() > 0) notice_copies(true);
   }
   const std::span<const std::byte> blob = pager_.acquire(chunk);
-  sources_.push_back({taken_++, chunk, blob, copy_position_[chunk] != kNowhere ? Copying::wanted : Copying::no, host_bytes_[chunk] > 0});
+  sources_.push_back(
+      {taken_++, chunk, blob, order_->copy_position[chunk] != kNowhere ? Copying::wanted : Copying::no, order_->host_bytes[chunk] > 0});
   return true;
 }
 

@@ -31,11 +31,16 @@ class DeviceWeights {
   // Reads and checks the device's residents, once, before the pager reads ahead. Throws Error(io | bad_file | cancelled), DeviceError.
   void load(File& file, std::stop_token stop);
 
-  // Bytes of a chunk that the host computes; the rest is the device's.
-  std::size_t host_bytes(std::uint32_t chunk) const { return host_bytes_[chunk]; }
-  bool has_device_part(std::uint32_t chunk) const { return host_bytes_[chunk] < index_.chunks[chunk].raw_bytes; }
+  // Bytes of a chunk that the host computes in this step; the rest is the device's.
+  std::size_t host_bytes(std::uint32_t chunk) const { return order_->host_bytes[chunk]; }
+  bool has_device_part(std::uint32_t chunk) const { return order_->device_bytes[chunk] > 0; }
 
-  void begin_step();
+  // Does it stay on the device? And does it lie there right behind the chunk before it, as in the module?
+  bool stays(std::uint32_t chunk) const { return resident_offset_[chunk] != kNowhere; }
+  bool continues(std::uint32_t chunk) const;
+
+  // A step with the plan's sides for so many rows. What was copied ahead for a step with the other sides is given up.
+  void begin_step(std::size_t rows);
   // Where byte host_bytes(chunk) of the blob is on the device, for uses that are enqueued on the compute stream before device_used(). Chunks come in order of execution.
   offload::DeviceAddress on_device(std::uint32_t chunk);
   void device_used(std::uint32_t chunk);
@@ -61,7 +66,17 @@ class DeviceWeights {
     bool host;  // the host needs it
   };
 
-  std::uint32_t chunk_of(std::uint64_t turn) const { return copied_[ahead_.position(turn)]; }
+  // What is copied in each step with the same sides.
+  struct Order {
+    std::vector<std::size_t> host_bytes, device_bytes;  // of rows that are multiplied, per chunk of the index
+    std::vector<std::uint32_t> copied;                  // chunks
+    std::vector<std::size_t> copy_position;             // per chunk of the index: where among the copied; kNowhere for others
+    offload::CopyAhead ahead;
+    Order(const compress::LeafIndex& index, const offload::DevicePlan& plan, const offload::Sides& sides, const offload::Pager& pager);
+  };
+
+  std::uint32_t chunk_of(std::uint64_t turn) const { return order_->copied[order_->ahead.position(turn)]; }
+  void change_order(Order& order);
   void enqueue_copies();
   void notice_copies(bool wait);
   Source* find_for_copy(std::uint32_t chunk);
@@ -72,14 +87,14 @@ class DeviceWeights {
   offload::Device& device_;
   const compress::LeafIndex& index_;
   offload::Pager& pager_;
-  std::vector<std::size_t> host_bytes_;       // per chunk of the index
+  Order decode_;
+  std::optional<Order> prefill_;              // none: the same sides
+  Order* order_ = &decode_;                   // of this step and of what is copied ahead
   std::vector<std::size_t> resident_offset_;  // in the arena; kNowhere for others
-  std::vector<std::size_t> copy_position_;    // among the copied chunks; kNowhere for others
-  std::vector<std::uint32_t> copied_, streamed_;
+  std::vector<std::uint32_t> streamed_;
   std::size_t acquired_ = 0;                // copied chunks, in this step
   std::uint64_t taken_ = 0, step_end_ = 0;  // streamed chunks: taken so far, and to be taken by the end of this step
   offload::DeviceBuffer arena_, ring_;
-  offload::CopyAhead ahead_;
   offload::DeviceStream copies_, compute_;
   std::vector<offload::DeviceEvent> copied_events_, used_events_;  // by CopyAhead::slot
   std::uint64_t complete_ = 0;                                     // the first turn whose copy is not known to be complete

@@ -141,6 +141,10 @@ class LoadedModel final : public Model {
   const Tokenizer* tokenizer() const override { return opened_.tokenizer.get(); }
   const std::vector<std::string>& notes() const override { return notes_; }
   const offload::Plan& plan() const override { return planned_.plan; }
+  const offload::DevicePlan* device_plan() const override { return on_device_ ? &on_device_->placement : nullptr; }
+  const offload::CardPrediction* device_prediction() const override {
+    return on_device_ && on_device_->prediction ? &*on_device_->prediction : nullptr;
+  }
   offload::PagerStats pager_stats() const override { return pager_.stats(); }
   const offload::MemoryAccount& account() const override { return account_; }
   std::size_t sequences() const override { return options_.sequences; }
@@ -173,7 +177,7 @@ class LoadedModel final : public Model {
     if (!on_device_) return std::make_unique<HostExecutor>(host);
     options_.device->drain();  // a load before this one may have left a failure behind
     return std::make_unique<DeviceExecutor>(
-        DeviceContext{host, vectors_.bytes(), on_device_->placement, pager_, *options_.device, on_device_->shape});
+        DeviceContext{host, vectors_.bytes(), on_device_->placement, pager_, *options_.device, on_device_->shape, options_.pager.trace});
   }
 
   void enter_device_memory() {

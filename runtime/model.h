@@ -16,6 +16,7 @@
 #include "compress/leaf_index.h"
 #include "kernels/isa.h"
 #include "kernels/kv_rows.h"
+#include "offload/card_prediction.h"
 #include "offload/device.h"
 #include "offload/device_plan.h"
 #include "offload/host_memory.h"
@@ -45,10 +46,12 @@ struct LoadOptions {
   std::optional<kernels::KvType> kv_type;  // none: f16, f32 for an f32 file
   std::optional<kernels::Isa> isa;         // none: kernels::default_isa()
   offload::PagerOptions pager;
-  std::optional<std::uint64_t> disk_bytes_per_s;                          // read no faster than this: for tests and predictions
-  std::shared_ptr<offload::Device> device;                                // where steps run; none: on the CPU. One model at a time
-  std::optional<std::uint64_t> device_memory;                             // what a plan may use of the device's; none: all of it
-  double host_share = 0;                                                  // of each chunk that is not on the device: what the host computes
+  std::optional<std::uint64_t> disk_bytes_per_s;  // read no faster than this: for tests and predictions
+  std::shared_ptr<offload::Device> device;        // where steps run; none: on the CPU. One model at a time
+  std::optional<std::uint64_t> device_memory;     // what a plan may use of the device's; none: all of it
+  std::optional<offload::DeviceRates>
+      device_rates;       // by which it is chosen what stays where and who computes what. None: what the device has no room for is copied
+  double host_share = 0;  // without rates, of each chunk that is not on the device: what the host computes
   std::function<void(offload::DevicePlan&)> device_sides;                 // changes who computes what before the plan is carried out
   std::function<std::shared_ptr<File>(std::shared_ptr<File>)> through;    // each time the model's file is opened: what it is read through
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // loading
@@ -87,6 +90,8 @@ class Model {
   virtual const Tokenizer* tokenizer() const = 0;             // null: none in the file
   virtual const std::vector<std::string>& notes() const = 0;  // for people: "ctx-size 2048", "no tokenizer inside", ...
   virtual const offload::Plan& plan() const = 0;
+  virtual const offload::DevicePlan* device_plan() const = 0;            // null: steps run on the CPU
+  virtual const offload::CardPrediction* device_prediction() const = 0;  // what it was chosen by; null without device_rates
   virtual offload::PagerStats pager_stats() const = 0;
   virtual const offload::MemoryAccount& account() const = 0;
   virtual std::uint64_t ctx_size() const = 0;

@@ -35,6 +35,12 @@ offload::Plan host_part(const compress::LeafIndex& index, const offload::DeviceP
   return plan;
 }
 
+// What is weighed: a step of one row, and the prompt that was announced.
+offload::CardWish wish_of(const PlannedModel& model, const LoadOptions& options) {
+  const std::uint64_t prompt = options.prompt_positions > 0 ? options.prompt_positions : model.prefill.rows;
+  return {model.decode, model.prefill, (prompt + model.prefill.rows - 1) / model.prefill.rows};
+}
+
 }  // namespace
 
 DeviceModelPlan plan_on_device(const compress::LeafIndex& index, const LoadOptions& given, const offload::HostMemory& host,
@@ -82,8 +88,14 @@ DeviceModelPlan plan_on_device(const compress::LeafIndex& index, const LoadOptio
     request.host.buffers.push_back({buffer.name, bytes});
   }
   request.host.buffers.push_back({"lists of positions", plan.device_buffers[1].bytes});
-  plan.placement = offload::place(index, request, offload::Residents::even, true);
-  if (options.host_share > 0) plan.placement.decode = offload::with_host_share(index, plan.placement, options.host_share);
+  if (options.device_rates) {
+    plan.prediction = offload::predict_card(index, request, wish_of(plan.model, options), *options.device_rates);
+    plan.placement = plan.prediction->best().plan;
+  } else {
+    plan.placement = offload::place(index, request, offload::Residents::even, true);
+  }
+  if (!options.device_rates && options.host_share > 0)
+    plan.placement.decode = offload::with_host_share(index, plan.placement, options.host_share);
   if (options.device_sides) options.device_sides(plan.placement);
   std::vector<offload::BufferNeed> buffers = std::move(request.host.buffers);
   for (offload::BufferNeed& buffer : buffers)

@@ -1,6 +1,9 @@
 // The plan of a model whose steps run on a device.
 #pragma once
 
+#include <optional>
+
+#include "offload/card_prediction.h"
 #include "offload/device_plan.h"
 #include "runtime/device_workspace.h"
 #include "runtime/model.h"
@@ -8,8 +11,9 @@
 namespace leafcutter::runtime {
 
 struct DeviceModelPlan {
-  PlannedModel model;             // its plan is the host's part
-  offload::DevicePlan placement;  // all tiers
+  PlannedModel model;                                 // its plan is the host's part
+  offload::DevicePlan placement;                      // all tiers
+  std::optional<offload::CardPrediction> prediction;  // that it was chosen by; none without rates
   DeviceWorkspaceShape shape;
   std::vector<offload::BufferNeed> device_buffers;  // but for weights and KV cache
 };

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "offload/card_table.h"
 #include "offload/emulated_device.h"
+#include "offload/virtual_device.h"
 #include "tools/name_list.h"
 #include "tools/rates_cache.h"
 
@@ -36,11 +37,29 @@ std::shared_ptr<offload::Device> emulated_device(const LoadFlags& flags) {
     options.link_bytes_per_s = std::min(card.link_bytes_per_s, kFastestLink);
   }
   if (flags.device_memory) options.memory_bytes = flags.device_memory->resolve(options.memory_bytes);
+  if (flags.clock == "virtual") {
+    const offload::DeviceRates rates = rates_of(flags.card, flags.host, flags);
+    return offload::make_virtual_device({"virtual " + flags.card, options.memory_bytes, rates.card, rates.host, options.isa});
+  }
   if (flags.device_rate) options.link_bytes_per_s = static_cast<double>(*flags.device_rate);
   return offload::make_emulated_device(std::move(options));
 }
 
 }  // namespace
+
+offload::DeviceRates rates_of(const std::string& card, const std::string& host, const LoadFlags& load) {
+  offload::DeviceRates rates{offload::find_card(card), offload::find_card_host(host)};
+  if (load.device_rate) rates.card.link_bytes_per_s = static_cast<double>(*load.device_rate);
+  if (load.disk_rate) rates.host.disk_bytes_per_s = static_cast<double>(*load.disk_rate);
+  return rates;
+}
+
+void check_clock(const LoadFlags& flags, const runtime::Model& model) {
+  if (flags.clock != "virtual" || model.plan().streamed.empty()) return;
+  throw Error(ErrorKind::unsupported, "--clock virtual",
+              "reads from disk have no time on it, and each step reads " + format_bytes(model.plan().streamed_bytes),
+              "raise --memory, or ask `plan --card`");
+}
 
 void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeText>& size, const std::string& help) {
   app.add_option_function<std::string>(
@@ -116,7 +135,15 @@ void add_device_flags(CLI::App& app, LoadFlags& flags) {
   add_size_flag(app, "--device-memory", flags.device_memory,
                 "memory of the emulated device, which runs the CPU's kernels (default: the card's, 1GiB without --card)");
   app.add_option("--card", flags.card,
-                 "the emulated device has this card's memory and copy engines, and its link or 1 GB/s if that is less");
+                 "the emulated device has this card's memory and copy engines, and its link or 1 GB/s if that is less; who computes what "
+                 "is chosen as `plan --card` does");
+  app.add_option("--host", flags.host, "with --card: what the card is taken to be put into")->capture_default_str();
+  app.add_option(
+         "--clock", flags.clock,
+         "of the emulated device. real: copies take as long as the link says, kernels as long as the CPU; virtual, with --card: what "
+         "card and host of the table would take, computed as fast as this machine can")
+      ->check(CLI::IsMember({"real", "virtual"}))
+      ->capture_default_str();
 }
 
 void LoadFlags::apply_link(offload::HostRates& rates) const {
@@ -139,8 +166,11 @@ runtime::LoadOptions LoadFlags::options(const std::string& file) const {
                 : device_rate ? "--link device=RATE"
                               : "--card",
                 "there is no device with --device " + device, "add --device emulated; plan takes a --card");
+  if (clock == "virtual" && (!emulated || card.empty()))
+    throw Error(ErrorKind::usage, "--clock virtual", "is that of a card", "add --device emulated --card NAME");
   runtime::LoadOptions options;
   if (emulated) options.device = emulated_device(*this);
+  if (emulated && !card.empty()) options.device_rates = rates_of(card, host, *this);
   options.memory = memory;
   options.threads = threads;
   options.ctx_size = ctx_size;

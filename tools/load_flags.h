@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "offload/card_prediction.h"
 #include "offload/prediction.h"
 #include "runtime/model.h"
 
@@ -22,7 +23,9 @@ struct LoadFlags {
   std::optional<std::uint64_t> disk_rate;    // --link disk=RATE, bytes a second
   std::optional<std::uint64_t> device_rate;  // --link device=RATE
   std::optional<SizeText> device_memory;
-  std::string card;  // whose memory, link and copy engines an emulated device has
+  std::string card;                   // whose memory, link and copy engines an emulated device has
+  std::string host = "desktop-ddr4";  // that the card is taken to be in
+  std::string clock = "real";         // of an emulated device; virtual: the card's
 
   // With --link, the disk's rate is that of the link.
   void apply_link(offload::HostRates& rates) const;
@@ -33,7 +36,13 @@ struct LoadFlags {
 };
 
 void add_load_flags(CLI::App& app, LoadFlags& flags);
-// Of commands that may compute on an emulated device: --device-memory, --card.
+// What the rows of the card table say; --link goes before them. Throws Error(usage) for names that the table has not.
+offload::DeviceRates rates_of(const std::string& card, const std::string& host, const LoadFlags& load);
+
+// Throws Error(unsupported) where the steps of a loaded model do what a virtual clock does not count: read from disk.
+void check_clock(const LoadFlags& flags, const runtime::Model& model);
+
+// Of commands that may compute on an emulated device: --device-memory, --card, --host, --clock.
 void add_device_flags(CLI::App& app, LoadFlags& flags);
 
 // A size as a CLI11 check and conversion: refused while parsing.

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/size_text.h"
+#include "tools/device_report.h"
 
 namespace leafcutter::tools {
 namespace {
@@ -47,14 +48,6 @@ ordered_json host_tier_json(const DevicePlan& plan) {
           {"total", plan.host_total}};
 }
 
-std::string step_line(const char* name, const CardStepTime& time) {
-  return fmt::format(
-      "  {:8} {:>9.4f} s, limited by {}: link {:.4f}, device {:.4f}, host {:.4f}, disk {:.4f}; the card waits for the link {:.4f}, the "
-      "host "
-      "{:.4f}, the disk {:.4f}\n",
-      name, time.seconds, time.limit(), time.link, time.card, time.host, time.disk, time.wait_link, time.wait_host, time.wait_disk);
-}
-
 }  // namespace
 
 void add_card_flags(CLI::App& app, CardFlags& flags) {
@@ -71,10 +64,8 @@ void check_card_flags(const CardFlags& flags) {
 }
 
 CardEstimate estimate_on_card(const PlannedIndex& model, const CardFlags& flags, const LoadFlags& load, const Wish& wish) {
-  offload::Card card = offload::find_card(flags.card);
-  offload::CardHost host = offload::find_card_host(flags.host);
-  if (load.device_rate) card.link_bytes_per_s = static_cast<double>(*load.device_rate);
-  if (load.disk_rate) host.disk_bytes_per_s = static_cast<double>(*load.disk_rate);
+  const offload::DeviceRates rates = rates_of(flags.card, flags.host, load);
+  const auto& [card, host] = rates;
   runtime::CardOptions options;
   options.context_bytes = card.context_bytes;
   options.device_budget = flags.device_memory ? flags.device_memory->resolve(card.free_bytes()) : card.free_bytes();
@@ -97,7 +88,7 @@ CardEstimate estimate_on_card(const PlannedIndex& model, const CardFlags& flags,
   estimate.batch = wish.batch;
   estimate.file_bytes = model.index.file_bytes;
   estimate.request = runtime::card_request(model.index, options);
-  estimate.prediction = offload::predict_card(model.index, estimate.request.request, estimate.request.wish, card, host);
+  estimate.prediction = offload::predict_card(model.index, estimate.request.request, estimate.request.wish, rates);
   return estimate;
 }
 
@@ -141,40 +132,14 @@ ordered_json card_json(const CardEstimate& estimate) {
 
 std::string card_text(const CardEstimate& estimate) {
   const CardCandidate& best = estimate.best();
-  const DevicePlan& plan = best.plan;
   std::string text = fmt::format("{} on {} in {}: predicted by simulation from the card table, no card was asked\n", estimate.what,
                                  estimate.card, estimate.host);
-  const auto row = [&](const char* name, std::uint64_t bytes) { text += fmt::format("  {:34} {:>10}\n", name, format_bytes(bytes)); };
-  row("device: budget", plan.device_budget);
-  row("  driver's context and margin", plan.context_bytes + plan.device_margin);
-  row("  KV cache", plan.device_kv_bytes);
-  row("  workspace, logits, norms", plan.device_buffer_bytes);
-  row("  ring for copies", plan.device_ring_bytes);
-  row("  weights that stay", plan.device_resident_bytes);
-  row("  predicted peak", plan.device_total);
-  row("host: budget", plan.host_budget);
-  row("  process and margin", plan.host_fixed_bytes);
-  row("  KV cache", plan.host_kv_bytes);
-  row("  workspace, logits, norms", plan.host_buffer_bytes);
-  row("  ring of chunks from disk", plan.host_ring_bytes);
-  row("  weights that stay", plan.host_resident_bytes);
-  row("  table of embeddings", plan.table_bytes);
-  row("  page tables", plan.page_table_bytes);
-  row("  predicted peak", plan.host_total);
-  row("disk: read in each step", plan.streamed_bytes);
+  text += device_plan_text(best.plan);
   text += fmt::format("context {}, rows a pass {}, KV {}\n", estimate.request.ctx_size, estimate.request.rows_per_pass,
                       kernels::kv_type_name(estimate.request.kv_type));
   text += fmt::format("predicted: {:.2f} tok/s, limited by {}; first token after {:.2f} s (prompt {:.2f} s, loading {:.2f} s)\n",
                       estimate.tokens_per_s(), best.decode.limit(), best.first_token_s(), best.prompt_seconds, best.load_seconds);
-  text += step_line("a step", best.decode) + step_line("a pass", best.prefill);
-  if (plan.host_resident_bytes == 0 && plan.streamed_bytes == 0)
-    text += "all weights are on the card, so that the strategies do not differ:\n";
-  for (const CardCandidate& c : estimate.prediction.strategies)
-    text += fmt::format(
-        "  {:13} {:>8.2f} tok/s, prompt {:>6.2f} s; of what is not on the card the host computes {:.0f} % (prompt {:.0f} %){}\n",
-        c.strategy, static_cast<double>(estimate.batch) * c.tokens_per_s(), c.prompt_seconds, 100 * c.host_share,
-        100 * c.prefill_host_share, &c == &best ? "  <- chosen" : "");
-  return text;
+  return text + device_prediction_text(estimate.prediction, estimate.batch);
 }
 
 std::string card_advice(const CardEstimate& now, const std::string& model, const std::string& format, const CardFlags& card,

@@ -27,7 +27,7 @@ MUTATIONS = [
     ("a copy that failed is kept", SCHEDULE, "region(turn).stage == Stage::there && ", "region(turn).stage != Stage::waiting && "),
     ("what came from disk is kept", SCHEDULE, " && !chunk(turn).from_disk;", ";"),
     ("what was held is kept", SCHEDULE, "for (std::uint64_t turn = first_; turn < step; turn++) region(turn).released = true;", ""),
-    ("the ring is not emptied", SCHEDULE, "    ring_ = ByteRing(ring_bytes_);\n", ""),
+    ("the ring is not emptied", SCHEDULE, "  ring_ = ByteRing(ring_bytes_);\n", ""),
     ("the step before is begun again", SCHEDULE, "round_up(next_, order_.size())", "(next_ / order_.size() * order_.size())"),
     ("uses of the step before are waited for", SCHEDULE, "  past_ = first_;\n", ""),
     ("a copy that ended counts as under way", SCHEDULE, "  in_flight_--;\n", ""),

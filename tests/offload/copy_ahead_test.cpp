@@ -185,6 +185,28 @@ TEST_CASE("beginning anew keeps what is there of the next step, unless it came f
   }
 }
 
+TEST_CASE("what is forgotten is copied again, whatever was there of the next step") {
+  CopyAhead ahead(equal_chunks(2, 1), 10 * kPage, 1);
+  ahead.resume();
+  for (std::uint64_t turn = 0; turn < 3; turn++) {
+    REQUIRE(ahead.begin_copy().value().turn == turn);
+    ahead.end_copy(turn, nullptr);
+  }
+  ahead.acquire();
+  ahead.release(0);
+  ahead.pause();
+  ahead.forget();
+  CHECK(ahead.next() == 0);
+  CHECK_FALSE(ahead.begun(0));
+  CHECK_FALSE(ahead.begin_copy().has_value());  // still paused
+  ahead.resume();
+  const auto copy = ahead.begin_copy();
+  REQUIRE(copy.has_value());
+  CHECK(copy->turn == 0);
+  CHECK(copy->offset == 0);
+  CHECK_FALSE(copy->after_use_of.has_value());
+}
+
 TEST_CASE("a copy that failed is not used, and not kept") {
   CopyAhead ahead(equal_chunks(2, 1), 10 * kPage, 1);
   ahead.resume();

@@ -53,7 +53,7 @@ inline std::unique_ptr<runtime::Model> load_with(const std::string& path, runtim
   }
 }
 
-// Each chunk that is not on the device: anything from all the device's to all the host's.
+// Each chunk that is not on the device: anything from all the device's to all the host's, in decode and in prefill.
 inline std::function<void(offload::DevicePlan&)> random_sides(const compress::LeafIndex& index, std::uint64_t seed) {
   return [&index, seed](offload::DevicePlan& plan) {
     std::mt19937_64 random(seed);
@@ -61,8 +61,10 @@ inline std::function<void(offload::DevicePlan&)> random_sides(const compress::Le
     for (std::size_t c = 0; c < all.host_strips.size(); c++) {
       const std::uint32_t most = all.host_strips[c];
       if (most == 0) continue;
-      const auto kind = random() % 3;
-      plan.decode.host_strips[c] = kind == 0 ? 0 : kind == 1 ? most : static_cast<std::uint32_t>(random() % (most + 1));
+      for (offload::Sides* sides : {&plan.decode, &plan.prefill}) {
+        const auto kind = random() % 3;
+        sides->host_strips[c] = kind == 0 ? 0 : kind == 1 ? most : static_cast<std::uint32_t>(random() % (most + 1));
+      }
     }
   };
 }

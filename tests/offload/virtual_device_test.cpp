@@ -1,0 +1,109 @@
+#include "offload/virtual_device.h"
+
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "offload/device_memory.h"
+
+using namespace leafcutter::offload;
+
+namespace {
+
+// Round numbers: the link and the host's memory count in megabytes, the card's kernels move 10 MB a second.
+VirtualDeviceOptions slow_card() {
+  VirtualDeviceOptions options;
+  options.memory_bytes = 64 << 20;
+  options.card.link_bytes_per_s = 1e6;
+  options.card.link_latency_s = 0.5;
+  options.card.dram_bytes_per_s = 10e6;
+  options.card.dram_share = 1;
+  options.card.int8_ops_per_s = options.card.f32_ops_per_s = 1e15;
+  options.card.int8_share = options.card.f32_share = 1;
+  options.card.launch_s = 0.25;
+  options.card.copy_engines = 2;
+  options.host.dram_bytes_per_s = options.host.product_bytes_per_s = 2e6;
+  options.host.int8_ops_per_s = options.host.attention_ops_per_s = 1e15;
+  return options;
+}
+
+constexpr std::size_t kMB = 1'000'000;
+
+struct Played {
+  std::unique_ptr<Device> device;
+  DeviceBuffer memory;
+  StagingBuffer staging;
+  DeviceStream a, b;
+  explicit Played(const VirtualDeviceOptions& options)
+      : device(make_virtual_device(options)),
+        memory(*device, 8 * kMB, "test"),
+        staging(*device, 8 * kMB, "test"),
+        a(device->make_stream()),
+        b(device->make_stream()) {}
+  double now() const { return device->clock_seconds().value(); }
+  void down(double megabytes, DeviceStream stream) {
+    device->copy_to_device(memory.address(), staging.data(), {static_cast<std::size_t>(megabytes * kMB)}, stream);
+  }
+  // Reads and writes 10 MB in all: a second and the launch.
+  void kernel(DeviceStream stream) {
+    device->copy_on_device(memory.address() + 4 * kMB, memory.address(), {static_cast<std::size_t>(2.5 * kMB)}, stream);
+    device->copy_on_device(memory.address() + 4 * kMB, memory.address(), {static_cast<std::size_t>(2.5 * kMB)}, stream);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("copies take latency and bytes one after another, and only what waits makes time pass") {
+  Played p(slow_card());
+  p.down(2, p.a);
+  p.down(1, p.b);
+  CHECK(p.now() == 0);
+  p.device->synchronize(p.a);
+  CHECK(p.now() == doctest::Approx(2.5));
+  p.device->synchronize(p.b);
+  CHECK(p.now() == doctest::Approx(3.5));  // behind the other: no latency
+  p.down(1, p.a);
+  p.device->synchronize(p.a);
+  CHECK(p.now() == doctest::Approx(4.5));
+}
+
+TEST_CASE("kernels run beside copies, and an event orders what is on two streams") {
+  Played p(slow_card());
+  const DeviceEvent copied = p.device->make_event();
+  p.kernel(p.a);
+  p.down(3, p.b);
+  p.device->record(copied, p.b);
+  CHECK_FALSE(p.device->is_done(copied));
+  p.device->synchronize(p.a);
+  CHECK(p.now() == doctest::Approx(1.5));
+  p.device->wait(p.a, copied);
+  p.kernel(p.a);
+  p.device->synchronize(p.a);
+  CHECK(p.now() == doctest::Approx(5.0));  // 3.5 of the copy, then the kernels
+  CHECK(p.device->is_done(copied));
+}
+
+TEST_CASE("with two engines a copy up goes beside one down, with one it waits") {
+  for (const int engines : {1, 2}) {
+    VirtualDeviceOptions options = slow_card();
+    options.card.copy_engines = engines;
+    Played p(options);
+    p.down(2, p.a);
+    p.device->copy_to_host(p.staging.data() + 4 * kMB, p.memory.address() + 4 * kMB, {kMB}, p.b);
+    p.device->synchronize(p.b);
+    CHECK(p.now() == doctest::Approx(engines == 2 ? 1.5 : 3.5));
+    p.device->drain();
+  }
+}
+
+TEST_CASE("the host's work takes what copies leave of its memory") {
+  Played p(slow_card());
+  p.device->host_worked({.bytes = 2.0 * kMB});
+  CHECK(p.now() == doctest::Approx(1));
+  p.down(4, p.a);
+  p.device->host_worked({.bytes = 2.0 * kMB});
+  // Half a second of the latency at 2 MB/s, then 1 MB/s beside the link.
+  CHECK(p.now() == doctest::Approx(1 + 0.5 + 1));
+  p.device->synchronize(p.a);
+  CHECK(p.now() == doctest::Approx(1 + 0.5 + 4));
+}

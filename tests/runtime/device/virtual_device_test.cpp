@@ -1,0 +1,97 @@
+// The executor on a device that plays a card takes, on the card's clock, what the predictions say, and gives the bits of the CPU.
+#include "offload/virtual_device.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "compress/leaf_reader.h"
+#include "runtime/step_program_builder.h"
+#include "tests/runtime/device/device_models.h"
+#include "tests/runtime/test_models.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace leafcutter;
+using namespace leafcutter::testing;
+
+namespace {
+
+// Chunks of 64 KiB instead of 4 MiB: all that moves is as much slower, so that launches and latencies have the weight that they have on a card.
+constexpr std::size_t kChunk = 64 << 10;
+constexpr double kSmaller = static_cast<double>(4 * kMiB) / kChunk;
+
+offload::DeviceRates scaled(const std::string& card, const std::string& host) {
+  offload::DeviceRates rates{offload::find_card(card), offload::find_card_host(host)};
+  for (double* rate :
+       {&rates.card.dram_bytes_per_s, &rates.card.int8_ops_per_s, &rates.card.f32_ops_per_s, &rates.card.link_bytes_per_s,
+        &rates.host.dram_bytes_per_s, &rates.host.product_bytes_per_s, &rates.host.int8_ops_per_s, &rates.host.attention_ops_per_s})
+    *rate /= kSmaller;
+  return rates;
+}
+
+struct Timed {
+  double seconds = 0, predicted = 0;
+};
+
+}  // namespace
+
+TEST_CASE("steps on the card's clock take what was predicted, within a few percent, and give the bits of the CPU") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("model.leaf");
+  {
+    const compress::ModelDescription model = test::describe({.layers = 8, .dim = 512, .heads = 8, .kv_heads = 8, .ff_width = 1536});
+    const auto file = create_file(path);
+    ThreadTeam team(2);
+    const auto options = in_format(quant::FormatId::q4, kChunk);
+    compress::synthesize_model(model, options.formats, 1, options.writer, *file, team, {});
+  }
+  runtime::LoadOptions options;
+  options.threads = 2;
+  options.ctx_size = 64;
+  options.prompt_positions = 20;
+  options.logit_rows = 20;
+  options.without_tokenizer = true;
+  constexpr std::size_t kPrompt = 20, kTokens = 3;
+  const std::vector<float> want = walk(*runtime::Model::load(path, options), kPrompt, kPrompt, kTokens, false);
+  for (const std::string host : {"desktop-ddr4", "desktop-ddr5", "laptop-ddr4"})
+    for (const std::uint64_t budget : {4, 9, 14, 20}) {
+      const offload::DeviceRates rates = scaled("gtx1060-6gb", host);
+      offload::VirtualDeviceOptions card;
+      card.memory_bytes = budget * kMiB;
+      card.card = rates.card;
+      card.host = rates.host;
+      card.isa = kernels::default_isa();
+      const std::shared_ptr<offload::Device> device = offload::make_virtual_device(card);
+      runtime::LoadOptions on_card = options;
+      on_card.device = device;
+      on_card.device_rates = rates;
+      const auto model = runtime::Model::load(path, on_card);
+      CAPTURE(host);
+      CAPTURE(budget);
+      REQUIRE(model->plan().streamed.empty());
+      CHECK(same_bits(walk(*model, kPrompt, kPrompt, kTokens, false), want));
+
+      // Steps of one row behind what was cached; a step's own time changes little with its position.
+      constexpr std::size_t kWarm = 3, kCounted = 4;
+      const compress::LeafIndex& index = model->index();
+      std::vector<float> logits(index.model.vocab_size);
+      double begin = 0;
+      for (std::size_t i = 0; i < kWarm + kCounted; i++) {
+        if (i == kWarm) begin = *device->clock_seconds();
+        model->step(std::vector<runtime::StepRow>{{7, model->cached_positions(0), 0, true}}, logits);
+      }
+      Timed decode;
+      decode.seconds = (*device->clock_seconds() - begin) / kCounted;
+      const auto program = runtime::step_program(index, 1, model->cached_positions(0) - 1, 1, model->kv_type());
+      const offload::DevicePlan& plan = *model->device_plan();
+      decode.predicted = offload::simulate_card(offload::card_step(index, plan, plan.decode, program, rates.card, rates.host), rates.card,
+                                                rates.host, 2, 4)
+                             .seconds;
+      const auto& best = model->device_prediction()->best();
+      MESSAGE(host << ", " << budget << " MiB: " << best.strategy << ", host's share " << best.host_share << ", limit "
+                   << best.decode.limit() << ": " << 1e3 * decode.seconds << " ms, predicted " << 1e3 * decode.predicted << " ms, "
+                   << decode.seconds / decode.predicted);
+      CHECK(decode.seconds <= 1.05 * decode.predicted);
+      CHECK(decode.seconds >= 0.95 * decode.predicted);
+    }
+}
