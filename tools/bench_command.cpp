@@ -29,6 +29,21 @@ struct BenchFlags {
   LoadFlags load;
 };
 
+// Time on the clock of the device, where it has one.
+class Stopwatch {
+ public:
+  explicit Stopwatch(const offload::Device* device) : device_(device), start_(now()) {}
+  double seconds() const { return now() - start_; }
+
+ private:
+  double now() const {
+    const auto of_device = device_ ? device_->clock_seconds() : std::nullopt;
+    return of_device.value_or(std::chrono::duration<double>(Clock::now().time_since_epoch()).count());
+  }
+  const offload::Device* device_;
+  const double start_;
+};
+
 struct Series {
   std::vector<double> values;
   double at(double quantile) const {
@@ -124,8 +139,9 @@ RunCommand add_bench(CLI::App& app) {
     options.logit_rows = flags->rows;
     options.stop = stop;
     const auto model = runtime::Model::load(path, options);
+    check_clock(flags->load, *model);
     std::optional<ReadProbe> probe;
-    if (!flags->no_probe && !flags->load.memory) probe.emplace(model->threads());
+    if (flags->load.clock == "real" && !flags->no_probe && !flags->load.memory) probe.emplace(model->threads());
 
     const auto rows = static_cast<std::uint32_t>(flags->rows);
     const std::uint64_t bytes = step_bytes(model->index());
@@ -138,17 +154,17 @@ RunCommand add_bench(CLI::App& app) {
       if (flags->prompt_tokens > 0) {
         model->truncate(0, 0);
         const auto prompt = prompt_of(*model, flags->prompt_tokens, r);
-        const auto start = Clock::now();
+        const Stopwatch watch(options.device.get());
         model->step(prompt, std::span(logits).first(model->index().model.vocab_size), stop);
-        if (r > 0) prefill.values.push_back(static_cast<double>(flags->prompt_tokens) / seconds_since(start));
+        if (r > 0) prefill.values.push_back(static_cast<double>(flags->prompt_tokens) / watch.seconds());
       }
       if (flags->tokens > 0) {
         for (std::uint32_t s = 0; s < rows; s++) model->truncate(s, 0);
         model->step(rows_at(*model, context, 0, rows, r), logits, stop);
         const double before = probe && r > 0 ? probe->gigabytes_per_second() : 0;
-        const auto start = Clock::now();
+        const Stopwatch watch(options.device.get());
         for (std::uint64_t i = 0; i < flags->tokens; i++) model->step(rows_at(*model, 1, context + i, rows, r), logits, stop);
-        const double seconds = seconds_since(start);
+        const double seconds = watch.seconds();
         const double after = probe && r > 0 ? probe->gigabytes_per_second() : 0;
         if (r == 0) continue;
         decode.values.push_back(static_cast<double>(flags->tokens * rows) / seconds);
@@ -161,6 +177,11 @@ RunCommand add_bench(CLI::App& app) {
     }
     ordered_json facts = {{"file", path},        {"prompt_tokens", flags->prompt_tokens}, {"tokens", flags->tokens},
                           {"rows", flags->rows}, {"repetitions", flags->repetitions},     {"step_bytes", bytes}};
+    if (options.device) facts["clock"] = flags->load.clock;
+    if (const offload::CardPrediction* prediction = model->device_prediction()) {
+      facts["predicted_tok_s"] = prediction->best().tokens_per_s();
+      facts["predicted_prompt_s"] = prediction->best().prompt_seconds;
+    }
     put(facts, "prefill_tok_s", prefill);
     put(facts, "decode_tok_s", decode);
     put(facts, "decode_gb_s", gigabytes);
@@ -181,6 +202,10 @@ RunCommand add_bench(CLI::App& app) {
       if (!reads.values.empty())
         text += fmt::format("read probe        {} GB/s: decode is at {:.0f} % [{:.0f}-{:.0f}]\n", range(reads), share.at(0.5) * 100,
                             share.at(0) * 100, share.at(1) * 100);
+      if (const offload::CardPrediction* prediction = model->device_prediction())
+        text += fmt::format("predicted for the card  {:.2f} tok/s, prompt {:.4f} s{}\n", prediction->best().tokens_per_s(),
+                            prediction->best().prompt_seconds,
+                            flags->load.clock == "virtual" ? "" : " (times above are those of its emulation: --clock virtual)");
       print_text(text);
     }
     notes.succeeded();

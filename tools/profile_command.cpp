@@ -1,6 +1,7 @@
 // leafcutter profile MODEL: runs a prompt of random ids and some tokens under observation, and shows where the time and the memory went, beside what was predicted.
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "base/size_text.h"
 #include "compress/leaf_reader.h"
 #include "offload/host_memory.h"
@@ -47,15 +48,38 @@ std::string report_text(const ordered_json& report) {
                         share(phase["disk_s"].get<double>()), share(phase["check_s"].get<double>()),
                         share(phase["compute_s"].get<double>()), share(waited), phase["overlap"].get<double>());
   }
-  return text + fmt::format("{:.2f} tok/s, {:.2f} predicted; peak {} ({}), {} predicted\n", report["tokens_per_s"].get<double>(),
-                            report["predicted"]["tokens_per_s"].get<double>(), format_bytes(report["memory"]["peak"].get<std::uint64_t>()),
-                            report["memory"]["source"].get<std::string>(), format_bytes(report["memory"]["planned"].get<std::uint64_t>()));
+  return text + fmt::format("{:.2f} tok/s, {}; peak {} ({}), {} predicted\n", report["tokens_per_s"].get<double>(), predicted_speed(report),
+                            format_bytes(report["memory"]["peak"].get<std::uint64_t>()), report["memory"]["source"].get<std::string>(),
+                            format_bytes(report["memory"]["planned"].get<std::uint64_t>()));
+}
+
+// On a device: for the card, by what the plan was chosen by; nothing where it was not.
+ordered_json predicted_json(const runtime::Model& model, const runtime::LoadOptions& options, const Wish& wish,
+                            const offload::HostRates& rates, std::size_t steps) {
+  const auto count = static_cast<double>(steps);
+  if (model.device_plan()) {
+    if (!model.device_prediction()) return ordered_json::object();
+    const offload::CardCandidate& best = model.device_prediction()->best();
+    return {{"tokens_per_s", best.tokens_per_s()},
+            {"limit", best.decode.limit()},
+            {"load_s", best.load_seconds},
+            {"prompt_s", best.prompt_seconds},
+            {"decode_s", best.decode.seconds * count}};
+  }
+  const offload::Prediction prediction = predict_plan(model.index(), model.plan(), {model.rows_per_step(), model.rows_per_pass()},
+                                                      model.kv_type(), wish, rates, options.pager.reads);
+  return {{"tokens_per_s", prediction.tokens_per_s},
+          {"limit", prediction.decode.limit},
+          {"load_s", prediction.load_seconds},
+          {"prompt_s", prediction.prefill.seconds},
+          {"decode_s", prediction.decode.seconds * count}};
 }
 
 void profile(const ProfileFlags& flags, const CommonFlags& common) {
   const std::stop_token stop = stop_on_signal();
   Notes notes(common.quiet);
   const std::string path = resolve_model(flags.model, notes, stop);
+  if (flags.load.clock != "real") throw Error(ErrorKind::usage, "--clock " + flags.load.clock, "a profile is of real time", "use bench");
   runtime::LoadOptions options = flags.load.options(path);
   if (options.threads == 0) options.threads = all_cores();
 
@@ -85,18 +109,11 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
       stop);
   recording.finish();
 
-  const offload::Prediction prediction = predict_plan(model->index(), model->plan(), {model->rows_per_step(), model->rows_per_pass()},
-                                                      model->kv_type(), wish, rates, options.pager.reads);
   ordered_json report = {{"model", path},
                          {"prompt_tokens", flags.prompt_tokens},
                          {"tokens", result.ids.size()},
                          {"tokens_per_s", result.tokens_per_second()},
-                         {"predicted",
-                          {{"tokens_per_s", prediction.tokens_per_s},
-                           {"limit", prediction.decode.limit},
-                           {"load_s", prediction.load_seconds},
-                           {"prompt_s", prediction.prefill.seconds},
-                           {"decode_s", prediction.decode.seconds * static_cast<double>(result.ids.size() - 1)}}},
+                         {"predicted", predicted_json(*model, options, wish, rates, result.ids.size() - 1)},
                          {"phases", phases_json(recording)},
                          {"dropped_events", recording.dropped()}};
   report.update(meter.json());
@@ -120,6 +137,7 @@ RunCommand add_profile(CLI::App& app) {
   app.add_option("--trace", flags->trace, "also the events, for Perfetto or chrome://tracing (JSON)");
   app.add_flag("--measure", flags->measure, "measure this machine's rates again");
   add_load_flags(app, flags->load);
+  add_device_flags(app, flags->load);
   return [flags](const CommonFlags& common) { profile(*flags, common); };
 }
 

@@ -16,16 +16,17 @@ using nlohmann::ordered_json;
 
 constexpr const char* kStyle = R"(body{font:15px/1.5 Helvetica,Arial,sans-serif;margin:2em auto;max-width:70em;color:#1a202c;padding:0 1em}
 table{border-collapse:collapse;margin:.5em 0 1.5em}th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #e2e8f0}th:first-child,td:first-child{text-align:left}td{white-space:nowrap}
-canvas{width:100%;height:380px;border:1px solid #cbd5e0;cursor:grab}#tip{position:fixed;background:#1a202c;color:#fff;padding:.25em .6em;border-radius:4px;font-size:13px;pointer-events:none;display:none}
+canvas{width:100%;height:440px;border:1px solid #cbd5e0;cursor:grab}#tip{position:fixed;background:#1a202c;color:#fff;padding:.25em .6em;border-radius:4px;font-size:13px;pointer-events:none;display:none}
 .bar{display:inline-block;height:.8em;background:#2b6cb0;vertical-align:baseline}.key span{display:inline-block;margin-right:1.2em}.key i{display:inline-block;width:.9em;height:.9em;margin-right:.4em;border-radius:2px}
 p.small{color:#4a5568;font-size:13px})";
 
 // Events are [kind, lane, begin, end, text index] in microseconds; only what is visible is drawn.
 constexpr const char* kScript = R"(
-const kinds=DATA.kinds,colours=['#2b6cb0','#2f855a','#c53030','#dd6b20','#d69e2e','#718096','#6b46c1','#319795','#b83280','#4a5568','#a0aec0'];
+const kinds=DATA.kinds,colours=['#2b6cb0','#2f855a','#c53030','#dd6b20','#d69e2e','#718096','#6b46c1','#319795','#b83280','#4a5568','#a0aec0','#2c5282','#63b3ed','#38a169','#b7791f'];
 const canvas=document.getElementById('timeline'),tip=document.getElementById('tip'),ctx=canvas.getContext('2d');
-const rows=[['steps',[9,10]],['modules',[5,6,7,8]],['waits',[2,3,4]],['checks',[1]]];for(let i=0;i<DATA.readLanes;i++)rows.push(['disk '+(i+1),[0],i]);
-const rowOf=e=>{if(e[0]===0)return 4+e[1];for(let r=0;r<4;r++)if(rows[r][1].includes(e[0]))return r;return 0};
+const rows=[['steps',[9,10]],['modules',[5,6,7,8]],['waits',[2,3,4]]];if(DATA.onDevice)rows.push(['device',[13]],['host',[14]],['link down',[11]],['link up',[12]]);rows.push(['checks',[1]]);
+const lanes=rows.length;for(let i=0;i<DATA.readLanes;i++)rows.push(['disk '+(i+1),[0],i]);
+const rowOf=e=>{if(e[0]===0)return lanes+e[1];for(let r=0;r<lanes;r++)if(rows[r][1].includes(e[0]))return r;return 0};
 const left=80,total=DATA.end;let from=DATA.view[0],to=DATA.view[1],hits=[];
 function draw(){const w=canvas.clientWidth,h=canvas.clientHeight,d=devicePixelRatio||1;canvas.width=w*d;canvas.height=h*d;ctx.scale(d,d);ctx.clearRect(0,0,w,h);
 const rh=(h-24)/rows.length,scale=(w-left)/(to-from);hits=[];ctx.font='12px Helvetica,Arial';ctx.textBaseline='middle';
@@ -42,7 +43,7 @@ canvas.onmousemove=e=>{const r=canvas.getBoundingClientRect();if(drag){const mov
 const x=e.clientX-r.left,y=e.clientY-r.top,rh=(r.height-24)/rows.length,hit=hits.find(h=>x>=h[0]&&x<=h[1]&&Math.floor(y/rh)===h[2]);
 if(!hit){tip.style.display='none';return}tip.textContent=kinds[hit[3][0]]+': '+DATA.texts[hit[3][4]]+', '+((hit[3][3]-hit[3][2])/1000).toFixed(3)+' ms';tip.style.display='block';tip.style.left=e.clientX+14+'px';tip.style.top=e.clientY+14+'px'};
 canvas.onmouseleave=()=>{tip.style.display='none'};document.getElementById('all').onclick=()=>{from=0;to=total;draw()};window.onresize=draw;draw();
-document.getElementById('key').innerHTML=kinds.map((k,i)=>'<span><i style="background:'+colours[i]+'"></i>'+k+'</span>').join('');
+document.getElementById('key').innerHTML=kinds.map((k,i)=>!DATA.onDevice&&i>10?'':'<span><i style="background:'+colours[i]+'"></i>'+k+'</span>').join('');
 )";
 
 std::string share_cell(double part, double whole) {
@@ -50,27 +51,43 @@ std::string share_cell(double part, double whole) {
   return fmt::format("<td><span class=\"bar\" style=\"width:{:.1f}em\"></span> {:.0f} %</td>", share * 5, share * 100);
 }
 
-std::string phase_table(const ordered_json& report) {
-  std::string html =
-      "<h2>Phases</h2><table><tr><th>phase</th><th>measured</th><th>predicted</th><th>disk busy</th><th>checks busy</th><th>compute "
-      "busy</th><th>overlap</th><th>waited for room</th><th>for the "
-      "disk</th><th>for a check</th><th>read</th></tr>\n";
+// A lane of a phase: busy seconds under this name, where there are any.
+struct Lane {
+  const char* title;
+  const char* seconds;
+};
+
+std::vector<Lane> busy_lanes(bool on_device) {
+  if (!on_device) return {{"disk busy", "disk_s"}, {"checks busy", "check_s"}, {"compute busy", "compute_s"}};
+  return {{"disk to host busy", "disk_s"}, {"checks busy", "check_s"},   {"host to device busy", "link_s"},
+          {"back busy", "link_up_s"},      {"device busy", "compute_s"}, {"host computes", "host_s"}};
+}
+
+std::string phase_table(const ordered_json& report, bool on_device) {
+  const std::vector<Lane> lanes = busy_lanes(on_device);
+  std::string html = "<h2>Phases</h2><table><tr><th>phase</th><th>measured</th><th>predicted</th>";
+  for (const Lane& lane : lanes) html += fmt::format("<th>{}</th>", lane.title);
+  html += "<th>overlap</th><th>waited for room</th><th>for the disk</th><th>for a check</th><th>read</th>";
+  html += on_device ? "<th>copied</th></tr>\n" : "</tr>\n";
   for (const auto& phase : report["phases"]) {
     const double seconds = phase["seconds"].get<double>();
     const std::string name = phase["phase"].get<std::string>();
     const auto predicted = report["predicted"].find(name + "_s");
-    html += fmt::format(
-        "<tr><td>{}</td><td>{:.3f} s</td><td>{}</td>{}{}{}<td>{:.2f}</td><td>{:.3f} s</td><td>{:.3f} s</td><td>{:.3f} "
-        "s</td><td>{}</td></tr>\n",
-        name, seconds, predicted != report["predicted"].end() ? fmt::format("{:.3f} s", predicted->get<double>()) : "",
-        share_cell(phase["disk_s"].get<double>(), seconds), share_cell(phase["check_s"].get<double>(), seconds),
-        share_cell(phase["compute_s"].get<double>(), seconds), phase["overlap"].get<double>(), phase["waits"]["room"].get<double>(),
-        phase["waits"]["disk"].get<double>(), phase["waits"]["check"].get<double>(),
-        format_bytes(phase["read_bytes"].get<std::uint64_t>()));
+    html += fmt::format("<tr><td>{}</td><td>{:.3f} s</td><td>{}</td>", name, seconds,
+                        predicted != report["predicted"].end() ? fmt::format("{:.3f} s", predicted->get<double>()) : "");
+    for (const Lane& lane : lanes) html += share_cell(phase[lane.seconds].get<double>(), seconds);
+    html += fmt::format("<td>{:.2f}</td><td>{:.3f} s</td><td>{:.3f} s</td><td>{:.3f} s</td><td>{}</td>", phase["overlap"].get<double>(),
+                        phase["waits"]["room"].get<double>(), phase["waits"]["disk"].get<double>(), phase["waits"]["check"].get<double>(),
+                        format_bytes(phase["read_bytes"].get<std::uint64_t>()));
+    if (on_device) html += fmt::format("<td>{}</td>", format_bytes(phase["copied_bytes"].get<std::uint64_t>()));
+    html += "</tr>\n";
   }
-  return html +
-         "</table><p class=\"small\">Overlap is the time of the phase divided by the busiest of disk, checks and compute: 1.00 means that "
-         "everything else hides behind it.</p>\n";
+  html +=
+      "</table><p class=\"small\">Overlap is the time of the phase divided by the busiest lane: 1.00 means that everything else hides "
+      "behind it.";
+  if (on_device)
+    html += " Copied: from host memory to the device. What is predicted is for the card; an emulated one takes the time of this machine.";
+  return html + "</p>\n";
 }
 
 Chart memory_chart(const Recording& recording, std::uint64_t budget) {
@@ -113,25 +130,37 @@ std::string timeline_data(const Recording& recording, const compress::LeafIndex&
     to = static_cast<double>(steps.back()->end_ns) * 1e-3;
   }
   const std::uint32_t read_lanes = lanes.empty() ? 0 : *std::max_element(lanes.begin(), lanes.end()) + 1;
-  return json({{"kinds", kinds}, {"texts", texts}, {"events", list}, {"end", end}, {"view", {from, to}}, {"readLanes", read_lanes}})
+  return json({{"kinds", kinds},
+               {"texts", texts},
+               {"events", list},
+               {"end", end},
+               {"view", {from, to}},
+               {"readLanes", read_lanes},
+               {"onDevice", has_device_events(recording)}})
       .dump(-1, ' ', true);
 }
 
 }  // namespace
+
+std::string predicted_speed(const ordered_json& report) {
+  const auto predicted = report["predicted"].find("tokens_per_s");
+  if (predicted == report["predicted"].end()) return "nothing predicted";
+  const double speed = predicted->get<double>();
+  return fmt::format("{:.2f} predicted ({:+.1f} %)", speed, 100 * (speed / std::max(report["tokens_per_s"].get<double>(), 1e-9) - 1));
+}
 
 void write_profile_page(const std::string& path, const ordered_json& report, const Recording& recording, const compress::LeafIndex& index) {
   const std::string title = "Profile of " + report["model"].get<std::string>();
   std::string page = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>{1}</style></head>\n<body><h1>{0}</h1>\n",
       xml_text(title), kStyle);
-  page += fmt::format(
-      "<p>{:.2f} tokens a second, {:.2f} predicted ({:+.1f} %); budget {}, peak {} ({}), {} predicted; {} threads, {}.</p>\n",
-      report["tokens_per_s"].get<double>(), report["predicted"]["tokens_per_s"].get<double>(),
-      100 * (report["predicted"]["tokens_per_s"].get<double>() / std::max(report["tokens_per_s"].get<double>(), 1e-9) - 1),
-      format_bytes(report["memory"]["budget"].get<std::uint64_t>()), format_bytes(report["memory"]["peak"].get<std::uint64_t>()),
-      report["memory"]["source"].get<std::string>(), format_bytes(report["memory"]["planned"].get<std::uint64_t>()),
-      report["threads"].get<std::size_t>(), report["isa"].get<std::string>());
-  page += phase_table(report);
+  page += fmt::format("<p>{:.2f} tokens a second, {}; budget {}, peak {} ({}), {} predicted; {} threads, {}.</p>\n",
+                      report["tokens_per_s"].get<double>(), predicted_speed(report),
+                      format_bytes(report["memory"]["budget"].get<std::uint64_t>()),
+                      format_bytes(report["memory"]["peak"].get<std::uint64_t>()), report["memory"]["source"].get<std::string>(),
+                      format_bytes(report["memory"]["planned"].get<std::uint64_t>()), report["threads"].get<std::size_t>(),
+                      report["isa"].get<std::string>());
+  page += phase_table(report, has_device_events(recording));
   page +=
       "<h2>Timeline</h2><p class=\"small\">Wheel: zoom, drag: move. It opens on the last two steps. <button id=\"all\">show "
       "all</button></p><canvas id=\"timeline\"></canvas><div id=\"tip\"></div><p class=\"key\" id=\"key\"></p>\n";

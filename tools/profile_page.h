@@ -13,4 +13,7 @@ namespace leafcutter::tools {
 void write_profile_page(const std::string& path, const nlohmann::ordered_json& report, const Recording& recording,
                         const compress::LeafIndex& index);
 
+// Of a report: "7.80 predicted (+3.1 %)", where there is a prediction; on a device it is the card's.
+std::string predicted_speed(const nlohmann::ordered_json& report);
+
 }  // namespace leafcutter::tools

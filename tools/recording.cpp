@@ -7,6 +7,8 @@
 #include <condition_variable>
 
 #include "base/file.h"
+#include "base/size_text.h"
+#include "offload/device_kernels.h"
 #include "offload/host_memory.h"
 
 namespace leafcutter::tools {
@@ -20,7 +22,7 @@ using offload::TraceKind;
 constexpr auto kSampleEvery = std::chrono::milliseconds(100);
 
 // Rows of the picture, by kind; reads have one for each that overlaps.
-enum Row : int { kSteps = 1, kModules = 2, kWaits = 3, kChecks = 4, kReads = 10 };
+enum Row : int { kSteps = 1, kModules = 2, kWaits = 3, kDevice = 4, kHost = 5, kDown = 6, kUp = 7, kChecks = 8, kReads = 10 };
 
 int row_of(const TraceEvent& event, std::uint32_t lane) {
   switch (event.kind) {
@@ -35,6 +37,14 @@ int row_of(const TraceEvent& event, std::uint32_t lane) {
     case TraceKind::step:
     case TraceKind::load:
       return kSteps;
+    case TraceKind::copy_down:
+      return kDown;
+    case TraceKind::copy_up:
+      return kUp;
+    case TraceKind::kernel:
+      return kDevice;
+    case TraceKind::host:
+      return kHost;
     default:
       return kModules;
   }
@@ -101,6 +111,13 @@ std::string event_text(const compress::LeafIndex& index, const TraceEvent& event
       return fmt::format("layer {} {}", event.subject, offload::trace_kind_name(event.kind));
     case TraceKind::step:
       return fmt::format("step of {} row{}", event.subject, event.subject == 1 ? "" : "s");
+    case TraceKind::copy_down:
+    case TraceKind::copy_up:
+      return fmt::format("{}, {}", offload::trace_kind_name(event.kind), format_bytes(event.bytes));
+    case TraceKind::kernel:
+      return fmt::format("kernel {}", offload::device_kernel(static_cast<offload::DeviceKernel>(event.subject)).name);
+    case TraceKind::host:
+      return event.subject == static_cast<std::uint32_t>(offload::HostShare::attention) ? "host: attention" : "host: products";
     default:
       return offload::trace_kind_name(event.kind);
   }
@@ -126,6 +143,12 @@ void write_chrome_trace(const std::string& path, const Recording& recording, con
   name_row(kSteps, "steps");
   name_row(kModules, "modules");
   name_row(kWaits, "waits of compute");
+  if (has_device_events(recording)) {
+    name_row(kDevice, "device computes");
+    name_row(kHost, "host computes");
+    name_row(kDown, "link, to the device");
+    name_row(kUp, "link, from the device");
+  }
   name_row(kChecks, "checks");
   const std::uint32_t reads = lanes.empty() ? 0 : *std::max_element(lanes.begin(), lanes.end()) + 1;
   for (std::uint32_t lane = 0; lane < reads; lane++) name_row(kReads + static_cast<int>(lane), fmt::format("disk, read {}", lane + 1));
@@ -151,8 +174,13 @@ void write_chrome_trace(const std::string& path, const Recording& recording, con
   file->commit();
 }
 
+bool has_device_events(const Recording& recording) {
+  return std::any_of(recording.events().begin(), recording.events().end(), [](const TraceEvent& e) { return e.kind == TraceKind::kernel; });
+}
+
 ordered_json phases_json(const Recording& recording) {
   ordered_json phases = ordered_json::array();
+  const bool on_device = has_device_events(recording);
   for (const Phase& phase : recording.phases()) {
     const offload::TraceSummary s = offload::summarize(recording.events(), phase.begin_ns, phase.end_ns);
     const double waits =
@@ -160,8 +188,10 @@ ordered_json phases_json(const Recording& recording) {
     const double modules = s.of(TraceKind::embedding).busy_seconds + s.of(TraceKind::attention).busy_seconds +
                            s.of(TraceKind::feed_forward).busy_seconds + s.of(TraceKind::head).busy_seconds;
     const double disk = s.of(TraceKind::read).busy_seconds + s.of(TraceKind::load).busy_seconds,
-                 check = s.of(TraceKind::check).busy_seconds, compute = std::max(0.0, modules - waits);
-    const double most = std::max({disk, check, compute});
+                 check = s.of(TraceKind::check).busy_seconds, link = s.of(TraceKind::copy_down).busy_seconds,
+                 up = s.of(TraceKind::copy_up).busy_seconds, host = s.of(TraceKind::host).busy_seconds,
+                 compute = on_device ? s.of(TraceKind::kernel).busy_seconds : std::max(0.0, modules - waits);
+    const double most = std::max({disk, check, compute, link, up, host});
     phases.push_back({{"phase", phase.name},
                       {"seconds", s.wall_seconds},
                       {"disk_s", disk},
@@ -174,6 +204,11 @@ ordered_json phases_json(const Recording& recording) {
                        {{"room", s.of(TraceKind::wait_room).busy_seconds},
                         {"disk", s.of(TraceKind::wait_read).busy_seconds},
                         {"check", s.of(TraceKind::wait_check).busy_seconds}}}});
+    if (!on_device) continue;
+    phases.back()["link_s"] = link;
+    phases.back()["link_up_s"] = up;
+    phases.back()["host_s"] = host;
+    phases.back()["copied_bytes"] = s.of(TraceKind::copy_down).bytes;
   }
   return phases;
 }

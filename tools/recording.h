@@ -54,7 +54,11 @@ std::string event_text(const compress::LeafIndex& index, const offload::TraceEve
 // The trace event format that chrome://tracing and Perfetto read (JSON object form, complete events in microseconds). Throws Error(io).
 void write_chrome_trace(const std::string& path, const Recording& recording, const compress::LeafIndex& index);
 
-// Of each phase: seconds, busy seconds of disk, checks and compute, waits by cause, and overlap = seconds / the busiest of them (1: everything hides behind it).
+// Did steps run on a device that says when its copies and kernels run?
+bool has_device_events(const Recording& recording);
+
+// Of each phase: seconds, busy seconds of disk, checks and compute, waits by cause, and overlap = seconds / the busiest of them (1: everything hides behind it). With events of a device compute is that of
+// its kernels, and there are busy seconds of the link (to the device; from it) and of the host's share, too.
 nlohmann::ordered_json phases_json(const Recording& recording);
 
 }  // namespace leafcutter::tools

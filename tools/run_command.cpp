@@ -133,6 +133,7 @@ std::unique_ptr<runtime::Model> load(const RunFlags& flags, const std::string& p
   options.progress = [&](std::uint64_t done, std::uint64_t total) { progress.bytes(done, total); };
   options.stop = stop;
   auto model = runtime::Model::load(path, options);
+  check_clock(flags.load, *model);
   for (const std::string& note : model->notes()) notes.add("note: " + note);
   if (flags.verbose) notes.add(plan_text(*model));
   return model;
@@ -176,8 +177,12 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
   RunMeter meter(*model);
   if (recording) recording->begin_phase("prompt");
   const bool logprobs = flags.generate.logprobs > 0;
+  const auto card_clock = [&] { return options.device ? options.device->clock_seconds() : std::nullopt; };
+  const std::optional<double> began = card_clock();
+  std::optional<double> first;  // on the device's clock, when the first token was there
   const auto print = [&](const runtime::GeneratedToken& token) {
     if (recording && token.index == 0) recording->begin_phase("decode");
+    if (token.index == 0) first = card_clock();
     if (common.json)
       print_json(token_json(token, logprobs));
     else if (model->tokenizer())
@@ -201,11 +206,15 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
                          {"decode_s", result.decode_seconds},
                          {"tokens_per_s", result.tokens_per_second()},
                          {"speculation", speculation_json(result.speculation)}};
+    if (first) done["virtual"] = {{"prompt_s", *first - *began}, {"decode_s", *card_clock() - *first}};
     done.update(meter.json());
     print_json(done);
   } else {
     print_text("\n");
     notes.add(meter.text(prompt.size(), result));
+    if (first && result.ids.size() > 1)
+      notes.add(fmt::format("on the card's clock: prompt {:.4f} s, then {:.2f} tok/s", *first - *began,
+                            static_cast<double>(result.ids.size() - 1) / (*card_clock() - *first)));
     drafting.report(result.speculation);
   }
   notes.succeeded();

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "compress/leaf_reader.h"
 #include "runtime/prompt_rows.h"
+#include "tools/device_report.h"
 #include "tools/elapsed.h"
 
 namespace leafcutter::tools {
@@ -93,7 +94,25 @@ ordered_json plan_json(const offload::Plan& plan) {
           {"buffers", buffers}};
 }
 
+namespace {
+
+std::string device_text(const runtime::Model& model) {
+  std::string text = "plan:\n" + device_plan_text(*model.device_plan());
+  text += fmt::format("ctx-size {}, rows a step {}, KV {}, {} threads, {}", model.ctx_size(), model.rows_per_step(),
+                      kernels::kv_type_name(model.kv_type()), model.threads(), kernels::isa_name(model.isa()));
+  const offload::CardPrediction* prediction = model.device_prediction();
+  if (!prediction) return text + "; what is not on the device is copied in each step";
+  text += fmt::format("\npredicted for the card, not for its emulation: {:.2f} tok/s, limited by {}; prompt {:.2f} s\n",
+                      prediction->best().tokens_per_s(), prediction->best().decode.limit(), prediction->best().prompt_seconds);
+  text += device_prediction_text(*prediction, 1);
+  text.pop_back();
+  return text;
+}
+
+}  // namespace
+
 std::string plan_text(const runtime::Model& model) {
+  if (model.device_plan()) return device_text(model);
   const offload::Plan& plan = model.plan();
   std::string text = fmt::format("plan: budget {}, predicted peak {}\n  process and margin  {}\n", format_bytes(plan.budget),
                                  format_bytes(plan.total), format_bytes(plan.fixed_bytes));
