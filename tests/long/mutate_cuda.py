@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Plants one mistake after another into the kernels for NVIDIA cards, their launches and the layer over the driver, and sees that the tests find each. Standard library only.
+
+usage: mutate_cuda.py SOURCE_FOLDER BUILD_FOLDER [COMPILER] [--only WORD]    BUILD_FOLDER: not sanitized, with its tests built
+--only: the programs of tests in whose names WORD is.
+"""
+import dataclasses
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from mutations import tell
+
+only = sys.argv.pop(sys.argv.index("--only") + 1) if "--only" in sys.argv else ""
+arguments = [argument for argument in sys.argv[1:] if argument != "--only"]
+source, build, compiler = pathlib.Path(arguments[0]), pathlib.Path(arguments[1]), (arguments[2] if len(arguments) > 2 else "c++")
+
+EMULATION = build / "tests/support/cuda_emulation/CMakeFiles/leafcutter_cuda_emulation.dir"
+KERNELS = [build / f"{folder}/libleafcutter_{folder}.a" for folder in ("kernels", "base")]
+OFFLOAD = [*(build / f"{folder}/libleafcutter_{folder}.a" for folder in ("offload", "compress", "quant")), *KERNELS, "-luring", "-lzstd", "-lxxhash"]
+
+
+@dataclasses.dataclass
+class Group:
+    """One program of tests. parts: sources that are compiled, anew whenever they, or what they include, hold a mistake. links: object files and libraries. timeout_s: for a run; one that takes longer counts as found."""
+
+    parts: list
+    mutations: list
+    links: list
+    timeout_s: int = 120
+
+
+def family(kernels, shapes, test, mutations, timeout_s=120):
+    """The tests of one family of kernels, with all other kernels as they are."""
+    others = [made for made in sorted(EMULATION.rglob("*.o")) if made.name.removesuffix(".o") not in kernels]
+    return Group(
+        parts=[*(f"kernels/cuda/{kernel}" for kernel in kernels), *(f"kernels/cuda/{shape}" for shape in shapes), f"tests/kernels/cuda/{test}"],
+        mutations=mutations, links=[*others, *KERNELS], timeout_s=timeout_s)
+
+
+RMS, GATE, ADD, ROTATE = "kernels/cuda/rms_norm.cu", "kernels/cuda/gate.cu", "kernels/cuda/add.cu", "kernels/cuda/rotate.cu"
+QUANTIZE, STORE = "kernels/cuda/quantize_rows.cu", "kernels/cuda/store_kv.cu"
+WEIGHTS, ROWS, TILE, QUANTIZED_TILE = (f"kernels/cuda/product_{part}.cuh" for part in ("weights", "rows", "tile", "quantized_tile"))
+ATTEND, KV_ROWS = "kernels/cuda/attend.cu", "kernels/cuda/kv_rows.cuh"
+
+GROUPS = [
+    family(["rms_norm.cu"], ["rms_norm_shape.cpp"], "rms_norm_test.cpp", [
+        ("rms_norm: no barrier before the sums of the warps are read", RMS, "  sync_block();\n", ""),
+        ("rms_norm: a barrier that only some warps reach", RMS, "  sync_block();\n", "  if (warp() < 4) sync_block();\n"),
+        ("rms_norm: one value too many at the tail", RMS, "i < a.width; i += kRmsNormThreads) squares", "i <= a.width; i += kRmsNormThreads) squares"),
+        ("rms_norm: the last warp's sum is left out", RMS, "w < kRmsNormThreads / kWarp", "w + 1 < kRmsNormThreads / kWarp"),
+        ("rms_norm: the stride of x for y", RMS, "at<float>(a.y) + block_x() * a.y_stride", "at<float>(a.y) + block_x() * a.width"),
+        ("rms_norm: one block for all rows", "kernels/cuda/rms_norm_shape.cpp", "grid_for(kFunctions[0], a.rows, 1)", "grid_for(kFunctions[0], a.rows, a.rows + 1)"),
+    ]),
+    family(["gate.cu", "add.cu"], ["elementwise_shape.cpp"], "elementwise_test.cpp", [
+        ("gate: one value past the end", GATE, "if (i < a.n)", "if (i <= a.n)"),
+        ("gate: the tail on the wrong side of zero", GATE, "x < 0 ? tail : 1 - tail", "x > 0 ? tail : 1 - tail"),
+        ("gate: the wrong one of three entry points", "kernels/cuda/elementwise_shape.cpp", "kGate[static_cast<std::size_t>(a.gate)]", "kGate[0]"),
+        ("add: one value past the end", ADD, "if (i < a.n)", "if (i <= a.n)"),
+        ("add: a block for the last values is missing", "kernels/cuda/elementwise_shape.cpp", "grid_for(function, n, kElementwiseThreads)", "static_cast<std::uint32_t>(n / kElementwiseThreads)"),
+    ]),
+    family(["rotate.cu"], ["rotate_shape.cpp"], "rotate_test.cpp", [
+        ("rotate: angles of the first row for all rows", ROTATE, "block_x() * a.half + i", "std::uint64_t{0} * a.half + i"),
+        ("rotate: the second of a pair is turned the other way", ROTATE, "second * cos + first * sin", "second * cos - first * sin"),
+        ("rotate: pairs side by side instead of half a head apart", ROTATE, "x[half] = second", "x[1] = second"),
+        ("rotate: one head past the last", ROTATE, "if (head >= a.heads)", "if (head > a.heads)"),
+    ]),
+    family(["quantize_rows.cu"], ["quantize_rows_shape.cpp"], "quantize_rows_test.cpp", [
+        ("quantize_rows: records row by row instead of group by group", QUANTIZE, "[group * a.rows + block_x()]", "[block_x() * ((a.k + 31) / 32) + group]"),
+        ("quantize_rows: a value past the end of the row", QUANTIZE, "i < a.k ?", "i <= a.k ?"),
+        ("quantize_rows: the scale of 128 steps", QUANTIZE, "largest / 127 : 0", "largest / 128 : 0"),
+        ("quantize_rows: a group that is not whole is left out", QUANTIZE, "if (group * kernels::kActivationGroup >= a.k)", "if ((group + 1) * kernels::kActivationGroup > a.k)"),
+        ("quantize_rows: the offset's sign", QUANTIZE, "-128 * sum", "128 * sum"),
+    ]),
+    family(["store_kv.cu"], ["store_kv_shape.cpp"], "store_kv_test.cpp", [
+        ("store_kv: the row's number instead of its slot", STORE, "at<std::uint32_t>(a.slots)[row]", "row"),
+        ("store_kv: values where keys belong", STORE, "keys ? a.k : a.v", "keys ? a.v : a.k"),
+        ("store_kv: the scale of the next group", STORE, "scales[group] =", "scales[(group + 1) % groups] ="),
+        ("store_kv: scales side by side with their codes", STORE, "row.to + groups * kGroup)", "row.to + (groups - 1) * kGroup)"),
+        ("store_kv: half rows that are not padded", STORE, "(a.head_dim + 1) / 2 * 2 * sizeof", "a.head_dim * sizeof"),
+    ]),
+    family(["product_q4.cu", "product_q8.cu"], ["product_shape.cpp"], "product_test.cpp", [
+        ("product: no barrier before partial sums are added up", ROWS, "  sync_block();\n", ""),
+        ("product: the scale of the next group", WEIGHTS, "+ group % 4 * kShape.group_head;", "+ (group + 1) % 4 * kShape.group_head;"),
+        ("product: nibbles the other way round", WEIGHTS, "i == 0 ? packed : packed >> 4", "i == 0 ? packed >> 4 : packed"),
+        ("product: the last row of a block once too often", ROWS, "static_cast<unsigned>(left < kRows ? left : kRows) - 1", "static_cast<unsigned>(left < kRows ? left : kRows)"),
+        ("product: an output past the last", WEIGHTS, "output >= a.outputs", "output > a.outputs"),
+        ("product tile: no barrier between two steps", QUANTIZED_TILE, "    store_share<kLayout>(share, steps[turn ^ 1]);\n    sync_block();\n", "    store_share<kLayout>(share, steps[turn ^ 1]);\n"),
+        ("product tile: the next step over the one that is read", QUANTIZED_TILE, "steps[turn ^ 1]);\n    sync_block();\n    g =", "steps[turn]);\n    sync_block();\n    g ="),
+        ("product tile: sums in another order than for few rows", TILE, "if (g + kProductPartials < groups) return {g + kProductPartials, false, true};", "if (g + 1 < groups) return {g + 1, g % 2 != 0, true};\n  if (g < groups) return {0, true, false};"),
+    ], timeout_s=300),
+    family(["attend.cu"], ["attend_shape.cpp"], "attend_test.cpp", [
+        ("attend: a key that the row does not see", ATTEND, "key < queries[t].visible", "key <= queries[t].visible"),
+        ("attend: no barrier before the warps' sums are put together", ATTEND, "sums.y[first + i / kDims][i % kDims];\n      sync_block();\n", "sums.y[first + i / kDims][i % kDims];\n"),
+        ("attend: what was added up before keeps its weight", ATTEND, "sums.y[t][d] *= kept;", "sums.y[t][d] *= 1;"),
+        ("attend: the scale of another group of codes", KV_ROWS, "first / kKvGroup * 4));", "(first + dims - 1) / kKvGroup % 2 * 4));"),
+        ("attend: the bias of the key before", ATTEND, "distance = static_cast<int>(key) - q.position", "distance = static_cast<int>(key) - 1 - q.position"),
+    ], timeout_s=300),
+]
+
+DEVICE = "offload/cuda_device.cpp"
+GROUPS += [
+    Group(["offload/cuda_device.cpp", "tests/support/fake_cuda.cpp", "tests/offload/cuda/cuda_device_test.cpp"], [
+        ("driver: an event recorded on the first stream", DEVICE, "event_of(event), stream_of(stream));\n  }\n\n  void wait", "event_of(event), streams_[0]);\n  }\n\n  void wait"),
+        ("driver: the wrong stream waits for an event", DEVICE, "stream_of(stream), event_of(event), 0u", "streams_[0], event_of(event), 0u"),
+        ("driver: nobody waits for an event", DEVICE, "    check(driver_.stream_wait, \"ordering two streams\", DeviceFailure::launch, stream_of(stream), event_of(event), 0u);\n", "    (void)stream, (void)event;\n"),
+        ("driver: rows and blocks of a launch are swapped", DEVICE, "shape.grid[0], shape.grid[1], shape.grid[2],\n", "shape.grid[1], shape.grid[0], shape.grid[2],\n"),
+        ("driver: threads and shared memory are swapped", DEVICE, "shape.threads, 1u, 1u, shape.shared_bytes", "shape.shared_bytes, 1u, 1u, shape.threads"),
+        ("driver: source and target of a copy are swapped", DEVICE, "copy.from_pitch = shape.from_stride;\n    copy.to_pitch = shape.to_stride;", "copy.from_pitch = shape.to_stride;\n    copy.to_pitch = shape.from_stride;"),
+        ("driver: memory that is not pinned is given back before its copy ended", DEVICE, "    if (!is_pinned(from, extent(shape, shape.from_stride))) finish(stream);\n", ""),
+        ("driver: memory is not given back", DEVICE, "    attempt(driver_.memory_free, address.value);\n", ""),
+        ("driver: streams are not destroyed", DEVICE, "      for (const CudaStream stream : streams_) attempt(driver_.stream_destroy, stream);\n", ""),
+        ("driver: the second context is kept", DEVICE, "    if (measuring_) attempt(driver_.context_destroy, measuring_);\n", ""),
+        ("driver: a lost device goes on", DEVICE, "    if (is_lost(result)) {\n      lose(call, result);\n", "    if (is_lost(result)) {\n"),
+        ("driver: code is not charged", DEVICE, "overhead_.context_bytes + overhead_.code_bytes, free", "overhead_.context_bytes, free"),
+    ], links=[*sorted(EMULATION.rglob("*.o")), *OFFLOAD], timeout_s=300),
+]
+
+
+class Program:
+    """A group, compiled in the tree of copies that mistakes are planted into."""
+
+    def __init__(self, tree, number, group):
+        self.group, self.tree, self.folder = group, tree, tree / f"made{number}"
+        self.folder.mkdir()
+        self.compile = [compiler, "-std=c++20", "-O1", "-w", "-ffp-contract=off", "-I", tree, "-I", tree / "include", f'-DLEAFCUTTER_SOURCE_DIR="{source}"']
+        self.includes = {part: set() for part in group.parts}  # the files of the tree that a part is compiled from
+        self.stale = set(group.parts)  # parts to compile whatever changed
+
+    def made(self, part):
+        return self.folder / (part.replace("/", "_") + ".o")
+
+    def build(self, changed=None):
+        """What the compiler says against it, or none. changed: the file that holds a mistake for this once."""
+        for part in self.group.parts:
+            spoilt = changed in self.includes[part]
+            if part not in self.stale and not spoilt:
+                continue
+            (self.stale.add if spoilt else self.stale.discard)(part)
+            kernel = ["-DLEAFCUTTER_CUDA_EMULATION", "-x", "c++"] if part.endswith(".cu") else []
+            listed = self.folder / "includes"
+            if said := refused([*self.compile, *kernel, "-MMD", "-MF", listed, "-c", self.tree / part, "-o", self.made(part)]):
+                return said
+            self.includes[part] = set(re.findall(re.escape(str(self.tree)) + r"/(\S+)", listed.read_text(encoding="utf-8")))
+        return refused([compiler, self.tree / "main.o", *map(self.made, self.group.parts), *self.group.links, "-pthread", "-o", self.folder / "tests"])
+
+    def outcome(self):
+        """True: the tests pass; otherwise the first that does not."""
+        command = [self.folder / "tests", "--no-colors", "--abort-after=1", "--test-case-exclude=slow:*"]
+        try:
+            ran = subprocess.run(command, capture_output=True, timeout=self.group.timeout_s)
+        except subprocess.TimeoutExpired:
+            return "found, takes too long"
+        if ran.returncode == 0:
+            return True
+        case = re.search(rb"TEST CASE: *(.*(?:\n  \S.*)*)", ran.stdout)
+        return f"found by '{' '.join(case.group(1).decode(errors='replace').split())}'" if case else f"found, status {ran.returncode}"
+
+
+def refused(command):
+    ran = subprocess.run(command, capture_output=True, text=True)
+    return (ran.stderr or "?") if ran.returncode else None
+
+
+with tempfile.TemporaryDirectory() as scratch:
+    tree = pathlib.Path(scratch)
+    for folder in ("base", "kernels", "quant", "compress", "offload", "include", "tests/offload", "tests/support", "tests/kernels"):
+        shutil.copytree(source / folder, tree / folder)
+    subprocess.run([compiler, "-std=c++20", "-w", "-c", source / "tests/test_main.cpp", "-o", tree / "main.o"], check=True)
+    program_of, mutations = {}, []
+    for group in GROUPS:
+        if only not in " ".join(group.parts):
+            continue
+        program = Program(tree, len(program_of), group)
+        how = program.build() or program.outcome()
+        if how is not True:
+            sys.exit(f"without a mistake, {' '.join(group.parts)}: {how}")
+        program_of.update((file, program) for _, file, *_ in group.mutations)
+        mutations += group.mutations
+    tell(source, tree, mutations, lambda file: None if program_of[file].build(file) else program_of[file].outcome())
