@@ -4,8 +4,8 @@
 
 #include <doctest/doctest.h>
 
-#include <cstring>
-#include <set>
+#include <cmath>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -163,8 +163,14 @@ TEST_CASE("functions of the warp give what the hardware's do") {
   }
 }
 
-#if !defined(__SANITIZE_THREAD__)  // it reports the race, and rightly
-TEST_CASE("a missing barrier gives a wrong answer in some order of threads") {
+// With ThreadSanitizer it has to be a report of a race instead: tests/CMakeLists.txt looks for that.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kThreadSanitizer = true;
+#else
+constexpr bool kThreadSanitizer = false;
+#endif
+
+TEST_CASE("a missing barrier gives a wrong answer in every order of threads" * doctest::skip(kThreadSanitizer)) {
   unsigned wrong = 0;
   for (const auto& order : kThreadOrders) {
     std::vector<int> out(256);
@@ -176,8 +182,10 @@ TEST_CASE("a missing barrier gives a wrong answer in some order of threads") {
         break;
       }
   }
-  CHECK(wrong == 4);
+  CHECK(wrong == std::size(kThreadOrders));
 }
+
+#if !defined(__SANITIZE_THREAD__)  // what a launch that ended early leaves behind is noise to it
 
 TEST_CASE("threads that do not meet end the launch, and the next one runs") {
   for (const auto& order : kThreadOrders) {
