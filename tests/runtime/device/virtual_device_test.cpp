@@ -89,8 +89,8 @@ TEST_CASE("steps on the card's clock take what was predicted, within a few perce
                              .seconds;
       const auto& best = model->device_prediction()->best();
       MESSAGE(host << ", " << budget << " MiB: " << best.strategy << ", host's share " << best.host_share << ", limit "
-                   << std::string(best.decode.limit()) << ": " << 1e3 * decode.seconds << " ms, predicted " << 1e3 * decode.predicted << " ms, "
-                   << decode.seconds / decode.predicted);
+                   << std::string(best.decode.limit()) << ": " << 1e3 * decode.seconds << " ms, predicted " << 1e3 * decode.predicted
+                   << " ms, " << decode.seconds / decode.predicted);
       CHECK(decode.seconds <= 1.05 * decode.predicted);
       CHECK(decode.seconds >= 0.95 * decode.predicted);
     }
