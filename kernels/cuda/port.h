@@ -37,6 +37,7 @@
 //   fma(a, b, c)  round_even_to_int(x)  absolute(x)  max(a, b)  min(a, b)   max and min of floats: a NaN loses
 //   exp2(x): relative error 2^-22, results below 2^-126 are 0.   reciprocal_sqrt(x): relative error 2^-22
 //   bits_of(float)  float_of(unsigned)
+//   opaque(v)                            v, but the compiler does not know its value: a constant stays in one register
 namespace leafcutter::gpu {
 
 constexpr unsigned kWarp = 32;

@@ -74,6 +74,10 @@ GPU_INLINE std::uint16_t float_to_half(float f) {
 GPU_INLINE unsigned bits_of(float f) { return __builtin_bit_cast(unsigned, f); }
 GPU_INLINE float float_of(unsigned bits) { return __builtin_bit_cast(float, bits); }
 
+GPU_INLINE unsigned opaque(unsigned v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
 GPU_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 GPU_INLINE int round_even_to_int(float x) { return __nvvm_f2i_rn(x); }
 GPU_INLINE float absolute(float x) { return __builtin_fabsf(x); }

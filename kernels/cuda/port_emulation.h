@@ -111,6 +111,7 @@ GPU_INLINE std::uint16_t float_to_half(float f) { return half_from_float(f); }
 GPU_INLINE unsigned bits_of(float f) { return std::bit_cast<unsigned>(f); }
 GPU_INLINE float float_of(unsigned bits) { return std::bit_cast<float>(bits); }
 
+GPU_INLINE unsigned opaque(unsigned v) { return v; }
 GPU_INLINE float fma(float a, float b, float c) { return std::fma(a, b, c); }
 GPU_INLINE int round_even_to_int(float x) { return static_cast<int>(std::nearbyint(x)); }
 GPU_INLINE float absolute(float x) { return std::fabs(x); }

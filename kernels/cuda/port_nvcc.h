@@ -69,6 +69,10 @@ GPU_INLINE std::uint16_t float_to_half(float f) {
 GPU_INLINE unsigned bits_of(float f) { return __float_as_uint(f); }
 GPU_INLINE float float_of(unsigned bits) { return __uint_as_float(bits); }
 
+GPU_INLINE unsigned opaque(unsigned v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
 GPU_INLINE float fma(float a, float b, float c) { return fmaf(a, b, c); }
 GPU_INLINE int round_even_to_int(float x) { return __float2int_rn(x); }
 GPU_INLINE float absolute(float x) { return fabsf(x); }

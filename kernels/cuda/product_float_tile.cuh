@@ -67,26 +67,26 @@ GPU_INLINE void float_tile(const kernels::ProductLaunch& a) {
   GPU_SHARED(FloatStep, steps, 2);
   const TileBlock block = tile_block(a);
   const TileThread mine = tile_thread();
-  const unsigned groups = groups_of(a.k);
-  TileSums sums = {}, totals = {};
+  const unsigned groups = groups_of(a.k), partials = min(groups, kProductPartials);
   store_float_share(load_float_share<kLayout>(a, block, 0), steps[0]);
   sync_block();
-  for (unsigned g = 0;;) {
-    const NextGroup next = next_group(g, groups);
-    const FloatShare second = load_float_share<kLayout>(a, block, std::uint64_t{g} * kGroup + kFloatStep);
-    add_float_step(steps[0], mine, sums);
-    store_float_share(second, steps[1]);
-    sync_block();
-    FloatShare first{};
-    if (next.more) first = load_float_share<kLayout>(a, block, std::uint64_t{next.group} * kGroup);
-    add_float_step(steps[1], mine, sums);
-    if (next.closes) close_partial(totals, sums);
-    if (!next.more) break;
-    store_float_share(first, steps[0]);
-    sync_block();
-    g = next.group;
+  TileSums totals = {}, sums = {};
+  for (unsigned partial = 0; partial < partials; partial++) {
+    for (unsigned g = partial; g < groups; g += kProductPartials) {
+      const FloatShare second = load_float_share<kLayout>(a, block, std::uint64_t{g} * kGroup + kFloatStep);
+      add_float_step(steps[0], mine, sums);
+      store_float_share(second, steps[1]);
+      sync_block();
+      const unsigned next = g + kProductPartials < groups ? g + kProductPartials : partial + 1;
+      FloatShare first{};
+      if (next < groups) first = load_float_share<kLayout>(a, block, std::uint64_t{next} * kGroup);
+      add_float_step(steps[1], mine, sums);
+      store_float_share(first, steps[0]);
+      sync_block();
+    }
+    close_partial(totals, sums);
   }
-  write_tile(a, block, mine, totals);
+  write_tile(a, totals);
 }
 
 }  // namespace leafcutter::gpu

@@ -1,4 +1,4 @@
-// Products of many rows with quantized layouts: product_tile.cuh in steps of one group of 32 k, whose codes lie in shared memory as bytes whatever the layout.
+// Products of many rows with quantized layouts: product_tile.cuh in steps of one group of 32 k. Codes lie in shared memory as signed bytes, code - zero, whatever the layout.
 #pragma once
 
 #include "kernels/cuda/product_tile.cuh"
@@ -7,137 +7,200 @@ namespace leafcutter::gpu {
 
 // A step in shared memory.
 struct QuantizedStep {
-  U4 codes[kGroupWords][kOutputQuads];  // a byte a code
-  U4 rows[kGroupWords][kRowQuads];      // int8 activations
+  U4 codes[kGroupWords][kOutputQuads];
+  U4 rows[kGroupWords][kRowQuads];  // int8 activations
   F4 scales[kOutputQuads], minima[kOutputQuads];
   F4 x_scales[kRowQuads], x_magics[kRowQuads], x_sums[kRowQuads];
-  U4 starts[kRowQuads];
 };
 
-// What a thread brings of a step.
+// Where a thread reads its share of a step. Of the tile's weights, warp w has lines w and w + 4 of a group and lane l the quad l; warp 0 brings the scales, too. Of its activations, a thread has half of a
+// row's bytes; the second 64 threads bring the row's scale and sum.
+struct QuantizedSource {
+  const unsigned char* codes;
+  const unsigned char* record;
+  unsigned to_head;  // from the codes back to the quad's scales in the head of the group
+};
 template <Layout kLayout>
 struct QuantizedShare {
-  U4 lines[kGroupLines<kLayout> / 4];  // warp: line, and line + 4; lane: quad
-  U4 activations;                      // thread: half of the words, row
-  U4 rest;                             // threads 64..: row
-  QuadScales scales;                   // threads ..31: quad
+  U4 lines[kGroupLines<kLayout> / 4];
+  U4 activations;
+  U2 rest;  // scale, sum
+  QuadHead head;
 };
 
 template <Layout kLayout>
-GPU_INLINE QuantizedShare<kLayout> load_share(const kernels::ProductLaunch& a, const TileBlock& block, unsigned group) {
-  constexpr GroupShape kShape = kernels::group_shape(kLayout);
-  QuantizedShare<kLayout> share{};
-  const unsigned strip_index = min(lane() / kStripQuads, block.last_strip);
-  const unsigned char* strip =
-      at<const unsigned char>(a.weights) + (block.first_strip + strip_index) * strip_bytes_of(kShape, groups_of(a.k));
-  const unsigned quad = lane() % kStripQuads;
-  GPU_UNROLL
-  for (unsigned i = 0; i < kGroupLines<kLayout> / 4; i++) share.lines[i] = load_line<kLayout>(strip, group, warp() + 4 * i, quad);
+GPU_INLINE const unsigned char* strip_of(const kernels::ProductLaunch& a, const TileBlock& block) {
+  const unsigned strip = min(lane() / kStripQuads, block.last_strip);
+  return at<const unsigned char>(a.weights) + (block.first_strip + strip) * strip_bytes_of(kernels::group_shape(kLayout), groups_of(a.k));
+}
 
-  const unsigned row = min(thread() % kTileRows, block.last_row);
-  const unsigned char* record = at<const unsigned char>(a.groups) + (group * a.rows + block.first_row + row) * kRecord;
-  share.activations = load16(record + thread() / kTileRows * 16);
-  if (thread() >= kTileRows) share.rest = load16(record + kRecordRest);
-  if (warp() == 0) share.scales = quad_scales<kLayout>(strip, group, quad, quad_d<kLayout>(strip, quad), quad_m<kLayout>(strip, quad));
-  return share;
+// Of group 0.
+template <Layout kLayout>
+GPU_INLINE QuantizedSource first_source(const kernels::ProductLaunch& a, const TileBlock& block) {
+  const unsigned char* strip = strip_of<kLayout>(a, block);
+  const unsigned quad = lane() % kStripQuads, row = min(thread() % kTileRows, block.last_row);
+  const unsigned char* codes = codes_at<kLayout>(strip, 0, quad) + warp() * 64;
+  return {codes, at<const unsigned char>(a.groups) + (block.first_row + row) * kRecord + thread() / kTileRows * 16,
+          static_cast<unsigned>(codes - head_of<kLayout>(strip, 0)) - quad * kHeadQuad<kLayout>};
+}
+
+// To the next group of the same partial.
+template <Layout kLayout>
+GPU_INLINE void advance(QuantizedSource& source, unsigned rows) {
+  source.codes += kProductPartials / kernels::kGroupsPerBlock * kernels::group_shape(kLayout).block_bytes();
+  source.record += kProductPartials * kRecord * rows;
+}
+
+// From the last group of a partial to the first one of the next.
+template <Layout kLayout>
+GPU_INLINE void advance_partial(QuantizedSource& source, unsigned partial, unsigned groups, unsigned rows) {
+  constexpr GroupShape kShape = kernels::group_shape(kLayout);
+  constexpr unsigned kBlock = kShape.block_bytes(), kCodes = kShape.group_codes, kHead = kShape.group_head;
+  const unsigned steps = (groups - 1 - partial) / kProductPartials;
+  const bool block_ends = partial % 4 == 3;
+  source.codes -= std::uint64_t{steps} * (kProductPartials / kernels::kGroupsPerBlock * kBlock);
+  source.codes += block_ends ? kBlock - 3 * kCodes : kCodes;
+  source.to_head += block_ends ? 3 * kHead - 3 * kCodes : kCodes - kHead;
+  source.record -= std::uint64_t{steps * kProductPartials} * rows * kRecord;
+  source.record += std::uint64_t{rows} * kRecord;
 }
 
 template <Layout kLayout>
-GPU_INLINE void store_share(const QuantizedShare<kLayout>& share, QuantizedStep& step) {
-  constexpr GroupShape kShape = kernels::group_shape(kLayout);
+GPU_INLINE QuantizedShare<kLayout> load_share(const QuantizedSource& source) {
+  QuantizedShare<kLayout> share;  // what a thread does not bring is not read
+  GPU_UNROLL
+  for (unsigned i = 0; i < kGroupLines<kLayout> / 4; i++) share.lines[i] = load16(source.codes + i * 4 * 64);
+  share.activations = load16(source.record);
+  if (thread() >= kTileRows) share.rest = load8(source.record + kRecordRest - 16);
+  if (warp() == 0) share.head = load_head<kLayout>(source.codes - source.to_head);
+  return share;
+}
+
+// Four codes less the code of zero. 4 bits: 0x78 + code is 0x80 + (code - 8), without a carry to the next byte.
+template <Layout kLayout>
+GPU_INLINE unsigned signed_codes(unsigned packed, unsigned i) {
+  constexpr int kZero = kernels::group_shape(kLayout).zero;
+  static_assert(kZero == 0 || kZero == 8 || kZero == 128);
+  const unsigned codes = codes_of<kLayout>(packed, i);
+  if constexpr (kZero == 8) return (codes + 0x78787878) ^ 0x80808080;
+  if constexpr (kZero == 128) return codes ^ 0x80808080;
+  return codes;
+}
+
+template <Layout kLayout>
+GPU_INLINE void store_share(const QuantizedShare<kLayout>& share, const float* row_floats, unsigned char* step) {
+  constexpr bool kMinima = kernels::group_shape(kLayout).minima;
   constexpr unsigned kWords = kLineWords<kLayout>;
+  QuantizedStep& outputs = *reinterpret_cast<QuantizedStep*>(step + (warp() * kWords * kOutputQuads + lane()) * sizeof(U4));
   GPU_UNROLL
   for (unsigned i = 0; i < kGroupLines<kLayout> / 4; i++) {
     const U4& line = share.lines[i];
     GPU_UNROLL
     for (unsigned w = 0; w < kWords; w++)
-      step.codes[(warp() + 4 * i) * kWords + w][lane()] = {codes_of<kLayout>(line.x, w), codes_of<kLayout>(line.y, w),
-                                                           codes_of<kLayout>(line.z, w), codes_of<kLayout>(line.w, w)};
+      outputs.codes[4 * i * kWords + w][0] = {signed_codes<kLayout>(line.x, w), signed_codes<kLayout>(line.y, w),
+                                              signed_codes<kLayout>(line.z, w), signed_codes<kLayout>(line.w, w)};
   }
-  const unsigned row = thread() % kTileRows, half = thread() / kTileRows;
+  constexpr unsigned kSecondHalf = sizeof(QuantizedStep::rows) / 2;  // how far the second 64 threads are ahead
+  unsigned char* const row = step + thread() / kTileRows * kSecondHalf + thread() % kTileRows * 4;
   GPU_UNROLL
-  for (unsigned i = 0; i < 4; i++) reinterpret_cast<unsigned*>(step.rows[half * 4 + i])[row] = word(share.activations, i);
+  for (unsigned i = 0; i < 4; i++)
+    *reinterpret_cast<unsigned*>(row + offsetof(QuantizedStep, rows) + i * kTileRows * 4) = word(share.activations, i);
   if (thread() >= kTileRows) {
-    const GroupActivations x = group_activations<kLayout>(share.rest);
-    reinterpret_cast<float*>(step.x_scales)[row] = x.scale;
-    reinterpret_cast<float*>(step.x_magics)[row] = x.magic;
-    if constexpr (kShape.minima) reinterpret_cast<float*>(step.x_sums)[row] = x.sum;
-    if constexpr (kShape.zero != 0) reinterpret_cast<int*>(step.starts)[row] = x.start;
+    *reinterpret_cast<float*>(row + offsetof(QuantizedStep, x_scales) - kSecondHalf) = scale_of(share.rest.x);
+    *reinterpret_cast<float*>(row + offsetof(QuantizedStep, x_magics) - kSecondHalf) = magic_of(scale_of(share.rest.x));
+    if constexpr (kMinima) *reinterpret_cast<unsigned*>(row + offsetof(QuantizedStep, x_sums) - kSecondHalf) = share.rest.y;
   }
   if (warp() == 0) {
-    const QuadScales& s = share.scales;
-    step.scales[lane()] = {s.scale[0], s.scale[1], s.scale[2], s.scale[3]};
-    if constexpr (kShape.minima) step.minima[lane()] = {s.minimum[0], s.minimum[1], s.minimum[2], s.minimum[3]};
+    const float* mine = row_floats + lane();
+    const F4 d{mine[0], mine[kWarp], mine[2 * kWarp], mine[3 * kWarp]};
+    const F4 m{mine[4 * kWarp], mine[5 * kWarp], mine[6 * kWarp], mine[7 * kWarp]};
+    const QuadScales s = quad_scales<kLayout>(share.head, d, m);
+    outputs.scales[0] = {s.scale[0], s.scale[1], s.scale[2], s.scale[3]};
+    if constexpr (kMinima) outputs.minima[0] = {s.minimum[0], s.minimum[1], s.minimum[2], s.minimum[3]};
   }
 }
 
-template <Layout kLayout>
-GPU_INLINE void add_step(const QuantizedStep& step, const TileThread& mine, TileSums& sums) {
-  constexpr GroupShape kShape = kernels::group_shape(kLayout);
-  const unsigned o0 = mine.output_quad, o1 = o0 + kOutputQuads / 2, m0 = mine.row_quad, m1 = m0 + kRowQuads / 2;
-  int dots[kSide][kSide];
-  if constexpr (kShape.zero != 0) {
-    const U4 starts[2] = {step.starts[m0], step.starts[m1]};
-    GPU_UNROLL
-    for (unsigned r = 0; r < kSide; r++) {
-      GPU_UNROLL
-      for (unsigned m = 0; m < kSide; m++) dots[r][m] = static_cast<int>(word(starts[m / kQuad], m % kQuad));
-    }
-  } else {
-    GPU_UNROLL
-    for (unsigned r = 0; r < kSide; r++) {
-      GPU_UNROLL
-      for (unsigned m = 0; m < kSide; m++) dots[r][m] = kMagic;
-    }
-  }
-  GPU_UNROLL
-  for (unsigned w = 0; w < kGroupWords; w++) {
-    const U4 codes[2] = {step.codes[w][o0], step.codes[w][o1]}, rows[2] = {step.rows[w][m0], step.rows[w][m1]};
-    GPU_UNROLL
-    for (unsigned r = 0; r < kSide; r++) {
-      GPU_UNROLL
-      for (unsigned m = 0; m < kSide; m++)
-        dots[r][m] = dp4a_us(word(codes[r / kQuad], r % kQuad), static_cast<int>(word(rows[m / kQuad], m % kQuad)), dots[r][m]);
-    }
-  }
-  const F4 scales[2] = {step.scales[o0], step.scales[o1]};
-  F4 minima[2] = {}, x_sums[2] = {};
-  const F4 x_scales[2] = {step.x_scales[m0], step.x_scales[m1]}, x_magics[2] = {step.x_magics[m0], step.x_magics[m1]};
-  if constexpr (kShape.minima) {
-    minima[0] = step.minima[o0], minima[1] = step.minima[o1];
-    x_sums[0] = step.x_sums[m0], x_sums[1] = step.x_sums[m1];
-  }
+// The minima of a step come first, and before the next step is loaded: the registers of the dot products are free then.
+GPU_INLINE void add_minima(const unsigned char* step, const TileThread& mine, TileSums& sums) {
+  constexpr unsigned kFar = kOutputQuads / 2, kFarRow = kRowQuads / 2;
+  const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(step + mine.output_quad * sizeof(U4));
+  const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(step + mine.row_quad * sizeof(U4));
+  const F4 minima[2] = {outputs.minima[0], outputs.minima[kFar]}, x_sums[2] = {activations.x_sums[0], activations.x_sums[kFarRow]};
   GPU_UNROLL
   for (unsigned r = 0; r < kSide; r++) {
     GPU_UNROLL
     for (unsigned m = 0; m < kSide; m++)
-      sums[r][m] = add_group<kShape.minima>(sums[r][m], dots[r][m], word(scales[r / kQuad], r % kQuad), word(minima[r / kQuad], r % kQuad),
-                                            word(x_scales[m / kQuad], m % kQuad), word(x_magics[m / kQuad], m % kQuad),
-                                            word(x_sums[m / kQuad], m % kQuad));
+      sums[r][m] = add_minimum(sums[r][m], word(minima[r / kQuad], r % kQuad), word(x_sums[m / kQuad], m % kQuad));
+  }
+}
+
+GPU_INLINE void add_scaled_dots(const unsigned char* step, const TileThread& mine, TileSums& sums) {
+  constexpr unsigned kFar = kOutputQuads / 2, kFarRow = kRowQuads / 2;
+  const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(step + mine.output_quad * sizeof(U4));
+  const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(step + mine.row_quad * sizeof(U4));
+  int dots[kSide][kSide];
+  GPU_UNROLL
+  for (unsigned w = 0; w < kGroupWords; w++) {
+    const U4 codes[2] = {outputs.codes[w][0], outputs.codes[w][kFar]}, rows[2] = {activations.rows[w][0], activations.rows[w][kFarRow]};
+    GPU_UNROLL
+    for (unsigned r = 0; r < kSide; r++) {
+      GPU_UNROLL
+      for (unsigned m = 0; m < kSide; m++)
+        dots[r][m] = dp4a(static_cast<int>(word(codes[r / kQuad], r % kQuad)), static_cast<int>(word(rows[m / kQuad], m % kQuad)),
+                          w == 0 ? kMagic : dots[r][m]);
+    }
+  }
+  const F4 scales[2] = {outputs.scales[0], outputs.scales[kFar]}, x_scales[2] = {activations.x_scales[0], activations.x_scales[kFarRow]};
+  const F4 x_magics[2] = {activations.x_magics[0], activations.x_magics[kFarRow]};
+  GPU_UNROLL
+  for (unsigned m = 0; m < kSide; m++) {
+    const float x_scale = word(x_scales[m / kQuad], m % kQuad), x_magic = word(x_magics[m / kQuad], m % kQuad);
+    GPU_UNROLL
+    for (unsigned r = 0; r < kSide; r++)
+      sums[r][m] = add_scaled(sums[r][m], dots[r][m], word(scales[r / kQuad], r % kQuad), x_scale, x_magic);
   }
 }
 
 template <Layout kLayout>
 GPU_INLINE void quantized_tile(const kernels::ProductLaunch& a) {
   GPU_SHARED(QuantizedStep, steps, 2);
-  const TileBlock block = tile_block(a);
+  unsigned char* const bytes = reinterpret_cast<unsigned char*>(steps);
+  GPU_SHARED(float, row_floats, 2 * kQuad * kWarp);  // D and M, each lane of warp 0 its own: they would take registers
   const TileThread mine = tile_thread();
-  const unsigned groups = groups_of(a.k);
-  TileSums sums = {}, totals = {};
-  store_share<kLayout>(load_share<kLayout>(a, block, 0), steps[0]);
-  sync_block();
-  for (unsigned g = 0, turn = 0;; turn ^= 1) {
-    const NextGroup next = next_group(g, groups);
-    QuantizedShare<kLayout> share{};
-    if (next.more) share = load_share<kLayout>(a, block, next.group);
-    add_step<kLayout>(steps[turn], mine, sums);
-    if (next.closes) close_partial(totals, sums);
-    if (!next.more) break;
-    store_share<kLayout>(share, steps[turn ^ 1]);
-    sync_block();
-    g = next.group;
+  const unsigned groups = groups_of(a.k), partials = min(groups, kProductPartials);
+  if (warp() == 0) {
+    const unsigned char* strip = strip_of<kLayout>(a, tile_block(a));
+    const F4 d = quad_d<kLayout>(strip, lane() % kStripQuads), m = quad_m<kLayout>(strip, lane() % kStripQuads);
+    GPU_UNROLL
+    for (unsigned r = 0; r < kQuad; r++) {
+      row_floats[r * kWarp + lane()] = word(d, r);
+      row_floats[(kQuad + r) * kWarp + lane()] = word(m, r);
+    }
   }
-  write_tile(a, block, mine, totals);
+  QuantizedSource source = first_source<kLayout>(a, tile_block(a));
+  store_share<kLayout>(load_share<kLayout>(source), row_floats, bytes);
+  sync_block();
+  TileSums totals = {}, sums = {};
+  unsigned turn = 0;  // in bytes
+  for (unsigned g = 0, partial = 0; partial < partials;) {
+    if constexpr (kernels::group_shape(kLayout).minima) add_minima(bytes + turn, mine, sums);
+    g += kProductPartials;
+    const bool closes = g >= groups;
+    if (!closes)
+      advance<kLayout>(source, static_cast<unsigned>(a.rows));
+    else if (partial + 1 < partials)  // at the very end the last step is loaded again, and not used
+      advance_partial<kLayout>(source, partial, groups, static_cast<unsigned>(a.rows));
+    const QuantizedShare<kLayout> share = load_share<kLayout>(source);
+    add_scaled_dots(bytes + turn, mine, sums);
+    if (closes) {
+      close_partial(totals, sums);
+      g = ++partial;
+    }
+    turn = sizeof(QuantizedStep) - turn;
+    store_share<kLayout>(share, row_floats, bytes + turn);
+    sync_block();
+  }
+  write_tile(a, totals);
 }
 
 }  // namespace leafcutter::gpu

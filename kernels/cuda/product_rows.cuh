@@ -59,8 +59,9 @@ GPU_INLINE void quantized_rows(const kernels::ProductLaunch& a) {
   for (unsigned g = block.partial; g < groups; g += kProductPartials, record += record_stride) {
     U4 lines[kGroupLines<kLayout>];
     GPU_UNROLL
-    for (unsigned i = 0; i < kGroupLines<kLayout>; i++) lines[i] = load_line<kLayout>(strip, g, i, block.quad);
-    const QuadScales scales = quad_scales<kLayout>(strip, g, block.quad, d, minimum);
+    for (unsigned i = 0; i < kGroupLines<kLayout>; i++) lines[i] = load16(codes_at<kLayout>(strip, g, block.quad) + i * 64);
+    const QuadScales scales =
+        quad_scales<kLayout>(load_head<kLayout>(head_of<kLayout>(strip, g) + block.quad * kHeadQuad<kLayout>), d, minimum);
     GPU_UNROLL
     for (unsigned m = 0; m < kRows; m++) {
       const unsigned char* mine = record + (m < block.last ? m : block.last) * kRecord;
@@ -75,21 +76,19 @@ GPU_INLINE void quantized_rows(const kernels::ProductLaunch& a) {
         for (unsigned r = 0; r < kQuad; r++) dot[r] = dp4a_us(codes_of<kLayout>(word(lines[i / kWords], r), i % kWords), q, dot[r]);
       }
       GPU_UNROLL
-      for (unsigned r = 0; r < kQuad; r++)
-        sums[m][r] = add_group<kShape.minima>(sums[m][r], dot[r], scales.scale[r], scales.minimum[r], x.scale, x.magic, x.sum);
+      for (unsigned r = 0; r < kQuad; r++) {
+        if constexpr (kShape.minima) sums[m][r] = add_minimum(sums[m][r], scales.minimum[r], x.sum);
+        sums[m][r] = add_scaled(sums[m][r], dot[r], scales.scale[r], x.scale, x.magic);
+      }
     }
   }
   add_partials<kRows>(a, block, sums);
 }
 
-template <Layout kLayout, unsigned kRows>
-GPU_INLINE void add_float_line(const F4& line, const float* const (&x)[kRows], std::uint64_t k, float (&sums)[kRows][kQuad]) {
+template <unsigned kRows>
+GPU_INLINE void add_float_line(const F4& line, unsigned m, float value, float (&sums)[kRows][kQuad]) {
   GPU_UNROLL
-  for (unsigned m = 0; m < kRows; m++) {
-    const float value = float_of(load4(x[m] + k));
-    GPU_UNROLL
-    for (unsigned r = 0; r < kQuad; r++) sums[m][r] = fma(word(line, r), value, sums[m][r]);
-  }
+  for (unsigned r = 0; r < kQuad; r++) sums[m][r] = fma(word(line, r), value, sums[m][r]);
 }
 
 template <Layout kLayout, unsigned kRows>
@@ -100,19 +99,29 @@ GPU_INLINE void float_rows(const kernels::ProductLaunch& a) {
   const float* x[kRows];
   GPU_UNROLL
   for (unsigned m = 0; m < kRows; m++) x[m] = at<const float>(a.x) + (block.first_row + (m < block.last ? m : block.last)) * a.x_stride;
+  // Rows that do not begin at multiples of 16 bytes are read value by value: slower, in the same order.
+  const bool aligned = (a.x.value | a.x_stride * sizeof(float)) % 16 == 0;
 
   float sums[kRows][kQuad] = {};
   for (std::uint64_t k = std::uint64_t{block.partial} * kGroup; k < a.k; k += kProductPartials * kGroup) {
     const std::uint64_t end = k + kGroup < a.k ? k + kGroup : a.k;
     std::uint64_t i = k;
-    for (; i + kAhead <= end; i += kAhead) {
+    for (; aligned && i + kAhead <= end; i += kAhead) {
       F4 lines[kAhead];
       GPU_UNROLL
       for (unsigned j = 0; j < kAhead; j++) lines[j] = load_floats<kLayout>(strip, i + j, block.quad);
       GPU_UNROLL
-      for (unsigned j = 0; j < kAhead; j++) add_float_line<kLayout>(lines[j], x, i + j, sums);
+      for (unsigned m = 0; m < kRows; m++) {
+        const F4 values[2] = {floats_of(load16(x[m] + i)), floats_of(load16(x[m] + i + 4))};
+        GPU_UNROLL
+        for (unsigned j = 0; j < kAhead; j++) add_float_line(lines[j], m, word(values[j / 4], j % 4), sums);
+      }
     }
-    for (; i < end; i++) add_float_line<kLayout>(load_floats<kLayout>(strip, i, block.quad), x, i, sums);
+    for (; i < end; i++) {
+      const F4 line = load_floats<kLayout>(strip, i, block.quad);
+      GPU_UNROLL
+      for (unsigned m = 0; m < kRows; m++) add_float_line(line, m, float_of(load4(x[m] + i)), sums);
+    }
   }
   add_partials<kRows>(a, block, sums);
 }

@@ -16,7 +16,12 @@ constexpr unsigned kSide = 2 * kQuad;  // outputs, and rows, of a thread
 struct TileThread {
   unsigned output_quad, row_quad;  // and those half a tile further
 };
-GPU_INLINE TileThread tile_thread() { return {warp() % 2 * 8 + lane() % 8, warp() / 2 * 4 + lane() / 8}; }
+GPU_INLINE TileThread tile_thread() {
+  const unsigned t = opaque(thread());
+  return {t / kWarp % 2 * 8 + t % 8, t / kWarp / 2 * 4 + t % kWarp / 8};
+}
+
+// Registers are short in the tile kernels: what is needed once a partial or at the end alone is computed anew there, from opaque values, or the compiler would keep it.
 
 // The block's outputs and rows, outputs slowest: the blocks that read the same weights run at the same time.
 struct TileBlock {
@@ -24,9 +29,9 @@ struct TileBlock {
   unsigned last_strip, last_row;  // of the block: those past them are computed again, and not written
 };
 GPU_INLINE TileBlock tile_block(const kernels::ProductLaunch& a) {
-  const unsigned row_tiles = static_cast<unsigned>((a.rows + kTileRows - 1) / kTileRows);
-  const std::uint64_t first_strip = std::uint64_t{block_x() / row_tiles} * kTileStrips,
-                      first_row = std::uint64_t{block_x() % row_tiles} * kTileRows;
+  const unsigned row_tiles = static_cast<unsigned>((a.rows + kTileRows - 1) / kTileRows), index = opaque(block_x());
+  const std::uint64_t first_strip = std::uint64_t{index / row_tiles} * kTileStrips,
+                      first_row = std::uint64_t{index % row_tiles} * kTileRows;
   const std::uint64_t strips = a.strips - first_strip, rows = a.rows - first_row;
   return {first_strip, first_row, static_cast<unsigned>(strips < kTileStrips ? strips : kTileStrips) - 1,
           static_cast<unsigned>(rows < kTileRows ? rows : kTileRows) - 1};
@@ -45,7 +50,9 @@ GPU_INLINE void close_partial(TileSums& totals, TileSums& sums) {
   }
 }
 
-GPU_INLINE void write_tile(const kernels::ProductLaunch& a, const TileBlock& block, const TileThread& mine, const TileSums& totals) {
+GPU_INLINE void write_tile(const kernels::ProductLaunch& a, const TileSums& totals) {
+  const TileBlock block = tile_block(a);
+  const TileThread mine = tile_thread();
   GPU_UNROLL
   for (unsigned m = 0; m < kSide; m++) {
     GPU_UNROLL
@@ -53,18 +60,6 @@ GPU_INLINE void write_tile(const kernels::ProductLaunch& a, const TileBlock& blo
       write_output(a, block.first_row + mine.row_quad * kQuad + m / kQuad * (kTileRows / 2) + m % kQuad,
                    block.first_strip * kStripRows + mine.output_quad * kQuad + r / kQuad * (kTileOutputs / 2) + r % kQuad, totals[r][m]);
   }
-}
-
-// The group after g in the order of the sums.
-struct NextGroup {
-  unsigned group;
-  bool closes;  // g was the last one of its partial
-  bool more;
-};
-GPU_INLINE NextGroup next_group(unsigned g, unsigned groups) {
-  if (g + kProductPartials < groups) return {g + kProductPartials, false, true};
-  const unsigned partial = g % kProductPartials + 1;
-  return {partial, true, partial < kProductPartials && partial < groups};
 }
 
 }  // namespace leafcutter::gpu

@@ -53,11 +53,11 @@ GPU_INLINE const unsigned char* block_of(const unsigned char* strip, unsigned gr
   return strip + kShape.front + std::uint64_t{group / 4} * kShape.block_bytes();
 }
 
-// 16 bytes of a line: of each of 4 outputs, 4 codes side by side (4 bits: those of k = 8 line .. + 3 in the low nibbles, of the next 4 k in the high ones).
+// Where the codes of 4 outputs begin; lines are 64 bytes apart. 16 bytes of a line: of each output 4 codes side by side (4 bits: those of k = 8 line .. + 3 in the low nibbles, of the next 4 k in the high ones).
 template <Layout kLayout>
-GPU_INLINE U4 load_line(const unsigned char* strip, unsigned group, unsigned line, unsigned quad) {
+GPU_INLINE const unsigned char* codes_at(const unsigned char* strip, unsigned group, unsigned quad) {
   constexpr GroupShape kShape = kernels::group_shape(kLayout);
-  return load16(block_of<kLayout>(strip, group) + kShape.block_head() + group % 4 * kShape.group_codes + line * 64 + quad * 16);
+  return block_of<kLayout>(strip, group) + kShape.block_head() + group % 4 * kShape.group_codes + quad * 16;
 }
 
 // Word `i` of a line as 4 bytes, one for each code.
@@ -67,42 +67,60 @@ GPU_INLINE unsigned codes_of(unsigned packed, unsigned i) {
   return (i == 0 ? packed : packed >> 4) & 0x0f0f0f0f;
 }
 
+// Scales and minima of 4 outputs as they lie in the head of a group: 4 bytes (in x) or 4 halves of each.
+struct QuadHead {
+  U2 scales, minima;
+};
+
+template <Layout kLayout>
+GPU_INLINE const unsigned char* head_of(const unsigned char* strip, unsigned group) {
+  return block_of<kLayout>(strip, group) + group % 4 * kernels::group_shape(kLayout).group_head;
+}
+
+// Bytes of a quad's scales.
+template <Layout kLayout>
+constexpr unsigned kHeadQuad = kernels::group_shape(kLayout).scale == GroupScale::half ? 2 * kQuad : kQuad;
+
+// head: of the group, at the quad's scales.
+template <Layout kLayout>
+GPU_INLINE QuadHead load_head(const unsigned char* head) {
+  constexpr GroupShape kShape = kernels::group_shape(kLayout);
+  QuadHead raw{};
+  if constexpr (kShape.scale == GroupScale::u8) {
+    raw.scales.x = load4(head);
+    if constexpr (kShape.minima) raw.minima.x = load4(head + kStripRows);
+  } else if constexpr (kShape.scale == GroupScale::half) {
+    raw.scales = load8(head);
+    if constexpr (kShape.minima) raw.minima = load8(head + 2 * kStripRows);
+  }
+  return raw;
+}
+
 // The weight of a code in this group: scale x (code - zero) + minimum.
 struct QuadScales {
   float scale[kQuad], minimum[kQuad];
 };
 
 template <Layout kLayout>
-GPU_INLINE QuadScales quad_scales(const unsigned char* strip, unsigned group, unsigned quad, const F4& d, const F4& m) {
+GPU_INLINE QuadScales quad_scales(const QuadHead& raw, const F4& d, const F4& m) {
   constexpr GroupShape kShape = kernels::group_shape(kLayout);
-  const unsigned char* head = block_of<kLayout>(strip, group) + group % 4 * kShape.group_head;
   QuadScales q{};
-  if constexpr (kShape.scale == GroupScale::u8) {
-    const unsigned scales = load4(head + kQuad * quad);
-    GPU_UNROLL
-    for (unsigned r = 0; r < kQuad; r++) q.scale[r] = word(d, r) * byte_of(scales, r);
-    if constexpr (kShape.minima) {
-      const unsigned minima = load4(head + kStripRows + kQuad * quad);
-      GPU_UNROLL
-      for (unsigned r = 0; r < kQuad; r++) q.minimum[r] = -(word(m, r) * byte_of(minima, r));
+  GPU_UNROLL
+  for (unsigned r = 0; r < kQuad; r++) {
+    if constexpr (kShape.scale == GroupScale::u8) {
+      q.scale[r] = word(d, r) * byte_of(raw.scales.x, r);
+      if constexpr (kShape.minima) q.minimum[r] = word(m, r) * byte_of(raw.minima.x, r);
+    } else if constexpr (kShape.scale == GroupScale::half) {
+      q.scale[r] = half_to_float(half_of(raw.scales, r));
+      if constexpr (kShape.minima) q.minimum[r] = half_to_float(half_of(raw.minima, r));
+    } else {
+      q.scale[r] = word(d, r);
     }
-  } else if constexpr (kShape.scale == GroupScale::half) {
-    const U2 scales = load8(head + 2 * kQuad * quad);
-    GPU_UNROLL
-    for (unsigned r = 0; r < kQuad; r++) q.scale[r] = half_to_float(half_of(scales, r));
-    if constexpr (kShape.minima) {
-      const U2 minima = load8(head + 2 * kStripRows + 2 * kQuad * quad);
-      GPU_UNROLL
-      for (unsigned r = 0; r < kQuad; r++) q.minimum[r] = half_to_float(half_of(minima, r));
-    }
-  } else {
-    GPU_UNROLL
-    for (unsigned r = 0; r < kQuad; r++) q.scale[r] = word(d, r);
   }
   return q;
 }
 
-// The floats D and M of 4 outputs, 0 where the layout has none.
+// The floats D and -M of 4 outputs, 0 where the layout has none.
 template <Layout kLayout>
 GPU_INLINE F4 quad_d(const unsigned char* strip, unsigned quad) {
   if constexpr (kernels::group_shape(kLayout).row_floats) return floats_of(load16(strip + 16 * quad));
@@ -110,8 +128,10 @@ GPU_INLINE F4 quad_d(const unsigned char* strip, unsigned quad) {
 }
 template <Layout kLayout>
 GPU_INLINE F4 quad_m(const unsigned char* strip, unsigned quad) {
-  if constexpr (kernels::group_shape(kLayout).row_floats && kernels::group_shape(kLayout).minima)
-    return floats_of(load16(strip + 64 + 16 * quad));
+  if constexpr (kernels::group_shape(kLayout).row_floats && kernels::group_shape(kLayout).minima) {
+    const F4 m = floats_of(load16(strip + 64 + 16 * quad));
+    return {-m.x, -m.y, -m.z, -m.w};
+  }
   return {};
 }
 
@@ -124,26 +144,27 @@ struct GroupActivations {
   int start;  // of the sums of codes: kMagic, less the code of zero times the activations
 };
 
+GPU_INLINE float scale_of(unsigned bits) { return float_of((bits + 2) & ~3u); }
+GPU_INLINE float magic_of(float x_scale) { return -kMagicFloat * x_scale; }
+
 // rest: the 16 bytes of a record behind the activations.
 template <Layout kLayout>
 GPU_INLINE GroupActivations group_activations(const U4& rest) {
   constexpr int kZero = kernels::group_shape(kLayout).zero;
   static_assert(kZero == 0 || kZero == 8 || kZero == 128);
   GroupActivations x{};
-  x.scale = float_of((rest.x + 2) & ~3u);
-  x.magic = -kMagicFloat * x.scale;
+  x.scale = scale_of(rest.x);
+  x.magic = magic_of(x.scale);
   x.sum = float_of(rest.y);
   x.start = kMagic;
   if constexpr (kZero != 0) x.start += static_cast<int>(rest.z) / (128 / kZero);
   return x;
 }
 
-// sums += the weights of an output in this group times the activations. dot: start + codes times activations.
-template <bool kMinima>
-GPU_INLINE float add_group(float sums, int dot, float scale, float minimum, float x_scale, float x_magic, float x_sum) {
-  sums = fma(fma(float_of(static_cast<unsigned>(dot)), x_scale, x_magic), scale, sums);
-  if constexpr (kMinima) sums = fma(minimum, x_sum, sums);
-  return sums;
+// sum + the weights of an output in this group times the activations, in this order: minima where there are, then scale x (code - zero). dot: start + codes times activations.
+GPU_INLINE float add_minimum(float sum, float minimum, float x_sum) { return fma(minimum, x_sum, sum); }
+GPU_INLINE float add_scaled(float sum, int dot, float scale, float x_scale, float x_magic) {
+  return fma(fma(float_of(static_cast<unsigned>(dot)), x_scale, x_magic), scale, sum);
 }
 
 // ---- float strips

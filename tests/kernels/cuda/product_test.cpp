@@ -162,10 +162,10 @@ TEST_CASE("a row on a card has the same bits alone, among others, and with its s
 
 TEST_CASE("slow: products on a card with long rows, full tiles and several tiles") {
   for (const Layout layout : kLayouts) {
-    for (const std::size_t k : {2, 30, 32, 64, 96, 127, 128, 511, 512, 513, 3735, 4096})
+    for (const std::size_t k : {2, 64, 127, 512, 513, 1535})
       for (const std::size_t rows : {1, 2, 4, 5, 8, 33, 64}) check_all_orders(Problem(layout, k, 48, rows));
-    check_all_orders(Problem(layout, 513, 300, 130));
-    check_bits(layout, 4097, 272, 65);
+    check_all_orders(Problem(layout, 513, 144, 130));
+    check_bits(layout, 1025, 144, 65);
     check_bits(layout, 33, 16, 70);
   }
 }
