@@ -8,6 +8,7 @@
 
 #include "kernels/gate.h"
 #include "kernels/kv_type.h"
+#include "kernels/ranked.h"
 #include "kernels/strip_layout.h"
 
 namespace leafcutter::kernels {
@@ -20,8 +21,8 @@ struct DeviceAddress {
   constexpr bool operator==(const DeviceAddress&) const = default;
 };
 
-enum class DeviceKernel : std::uint8_t { rms_norm, quantize_rows, product, rotate, store_kv, attend, gate, add };
-constexpr std::size_t kDeviceKernels = 8;
+enum class DeviceKernel : std::uint8_t { rms_norm, quantize_rows, product, rotate, store_kv, attend, gate, add, rank };
+constexpr std::size_t kDeviceKernels = 9;
 
 // y[row] = x[row] * weight / rms(x[row]). In place allowed.
 struct RmsNormLaunch {
@@ -98,6 +99,13 @@ struct AddLaunch {
   static constexpr DeviceKernel kKernel = DeviceKernel::add;
   DeviceAddress x, y;
   std::uint64_t n = 0;
+};
+
+// The k largest of each row of x, largest first, ties to the smaller index; NaN counts as smaller than everything.
+struct RankLaunch {
+  static constexpr DeviceKernel kKernel = DeviceKernel::rank;
+  DeviceAddress x, best;                                   // best: [rows][k] of Ranked
+  std::uint64_t rows = 0, width = 0, x_stride = 0, k = 0;  // k: at most width
 };
 
 }  // namespace leafcutter::kernels

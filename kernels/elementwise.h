@@ -7,6 +7,7 @@
 
 #include "kernels/gate.h"
 #include "kernels/isa.h"
+#include "kernels/ranked.h"
 
 namespace leafcutter::kernels {
 
@@ -37,11 +38,7 @@ void gated_activation_reference(Gate gate, float* gate_values, const float* up, 
 std::size_t arg_max(std::span<const float> values);
 // log(sum(exp(values))), sums in double.
 double log_sum_exp(std::span<const float> values);
-// Indices of the k largest values, largest first, ties to the smaller index. k is cut to values.size().
-struct Ranked {
-  std::uint32_t index;
-  float value;
-};
+// The k largest values, largest first, ties to the smaller index. k is cut to values.size().
 std::size_t top_k(std::span<const float> values, std::span<Ranked> out);  // fills out, gives how many
 
 }  // namespace leafcutter::kernels

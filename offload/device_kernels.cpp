@@ -90,6 +90,11 @@ void list(const AddLaunch& a, Accesses& out) {
   reads(out, a.y, a.n * kFloat);
 }
 
+void list(const RankLaunch& a, Accesses& out) {
+  rows_of(out, a.x, a.rows, a.width, a.x_stride, false);
+  writes(out, a.best, a.rows * a.k * sizeof(kernels::Ranked));
+}
+
 template <class Launch>
 constexpr DeviceKernelInfo row(const char* name) {
   return {Launch::kKernel, name, sizeof(Launch), [](const void* a, Accesses& out) { list(*static_cast<const Launch*>(a), out); }};
@@ -101,6 +106,7 @@ constexpr DeviceKernelInfo kTable[] = {
     row<ProductLaunch>("product"),  row<RotateLaunch>("rotate"),
     row<StoreKvLaunch>("store_kv"), row<AttendLaunch>("attend"),
     row<GateLaunch>("gate"),        row<AddLaunch>("add"),
+    row<RankLaunch>("rank"),
 };
 static_assert(std::size(kTable) == kDeviceKernels);
 

@@ -19,6 +19,7 @@ using kernels::GateLaunch;
 using kernels::kDeviceKernels;
 using kernels::ProductLaunch;
 using kernels::QuantizeRowsLaunch;
+using kernels::RankLaunch;
 using kernels::RmsNormLaunch;
 using kernels::RotateLaunch;
 using kernels::StoreKvLaunch;

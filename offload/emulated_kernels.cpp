@@ -94,6 +94,11 @@ void run(const GateLaunch& a, kernels::Isa isa) {
 
 void run(const AddLaunch& a, kernels::Isa isa) { kernels::add_in_place_kernel(isa)(at<float>(a.x), at<float>(a.y), a.n); }
 
+void run(const RankLaunch& a, kernels::Isa) {
+  for (std::uint64_t row = 0; row < a.rows; row++)
+    kernels::top_k({at<float>(a.x) + row * a.x_stride, a.width}, {at<kernels::Ranked>(a.best) + row * a.k, a.k});
+}
+
 template <class Launch>
 void run(const void* arguments, kernels::Isa isa) {
   run(*static_cast<const Launch*>(arguments), isa);
@@ -119,6 +124,8 @@ void run_emulated_kernel(DeviceKernel kernel, const void* arguments, kernels::Is
       return run<GateLaunch>(arguments, isa);
     case DeviceKernel::add:
       return run<AddLaunch>(arguments, isa);
+    case DeviceKernel::rank:
+      return run<RankLaunch>(arguments, isa);
   }
 }
 

@@ -9,7 +9,8 @@ namespace leafcutter::gpu {
 namespace {
 
 constexpr const LaunchFamily* kFamilies[] = {
-    &kRmsNormFamily, &kQuantizeRowsFamily, &kProductFamily, &kRotateFamily, &kStoreKvFamily, &kAttendFamily, &kGateFamily, &kAddFamily,
+    &kRmsNormFamily, &kQuantizeRowsFamily, &kProductFamily, &kRotateFamily, &kStoreKvFamily,
+    &kAttendFamily,  &kGateFamily,         &kAddFamily,     &kRankFamily,
 };
 
 std::uint32_t blocks_for(const char* function, std::uint64_t n, std::uint64_t per_block, std::uint32_t most) {
