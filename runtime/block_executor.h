@@ -59,8 +59,8 @@ class BlockExecutor {
 
   virtual std::size_t block_rows() const = 0;  // the most of a block
 
-  // A pass begins: its rows are looked up, into hidden. Both spans must stay until end().
-  virtual void begin(std::span<const StepRow> rows, std::span<float> logits) = 0;
+  // A pass begins: its rows are looked up, into hidden. What the arguments point to must stay until end().
+  virtual void begin(std::span<const StepRow> rows, const StepLogits& logits) = 0;
   // hidden rows of the block, normed with `weight`, to `output`: normed, or hidden in place.
   virtual void norm(const float* weight, RowBuffer output, Block block) = 0;
   // All products of one input, whose matrices lie one after another in the module's blob; `rows` rows from the first row of each buffer on. More rows than a block's go through each chunk block by block.
@@ -73,7 +73,7 @@ class BlockExecutor {
   virtual std::size_t choose_wanted() = 0;                         // hidden rows that want logits, moved to the front; how many
   // The module is done with.
   virtual void finish(const compress::ModuleEntry& module) = 0;
-  // The pass is over: the logits are there.
+  // The pass is over: the logits, or the best of them, are there.
   virtual void end() = 0;
   // The pass was given up in the middle (an error, a stop): the next call is begin().
   virtual void abandon() = 0;

@@ -72,7 +72,7 @@ DeviceExecutor::~DeviceExecutor() {
 void DeviceExecutor::load(std::stop_token stop) { supply_.load(c_.host.embedding_file, std::move(stop)); }
 
 float* DeviceExecutor::host_rows(RowBuffer name) const {
-  return name == RowBuffer::logits ? logits_.data() : host_buffer(c_.host.work, name);
+  return name == RowBuffer::logits ? logits_.all.data() : host_buffer(c_.host.work, name);
 }
 
 DeviceAddress DeviceExecutor::device_rows(RowBuffer name, std::size_t row, std::size_t width) const {
@@ -94,7 +94,7 @@ void DeviceExecutor::download(RowBuffer name, std::size_t rows, std::size_t widt
   c_.device.copy_to_host(reinterpret_cast<std::byte*>(host_rows(name)), work_.rows(name), {rows * width * sizeof(float)}, compute_);
 }
 
-void DeviceExecutor::begin(std::span<const StepRow> rows, std::span<float> logits) {
+void DeviceExecutor::begin(std::span<const StepRow> rows, const StepLogits& logits) {
   rows_ = rows;
   logits_ = logits;
   wanted_ = 0;
@@ -412,7 +412,21 @@ std::size_t DeviceExecutor::choose_wanted() {
 }
 
 void DeviceExecutor::end() {
-  if (wanted_ > 0) download(RowBuffer::logits, wanted_, c_.host.index.model.vocab_size);
+  const std::size_t vocabulary = c_.host.index.model.vocab_size, k = logits_.best_a_row;
+  if (wanted_ > 0 && k > 0) {
+    offload::RankLaunch launch;
+    launch.x = device_rows(RowBuffer::logits);
+    launch.best = work_.best;
+    launch.rows = wanted_;
+    launch.width = std::min<std::size_t>(vocabulary, logits_.best_below);
+    launch.x_stride = vocabulary;
+    launch.k = k;
+    c_.device.launch(launch, compute_);
+    c_.device.copy_to_host(reinterpret_cast<std::byte*>(logits_.best.data()), work_.best, {wanted_ * k * sizeof(kernels::Ranked)},
+                           compute_);
+  } else if (wanted_ > 0) {
+    download(RowBuffer::logits, wanted_, vocabulary);
+  }
   c_.device.synchronize(compute_);
   c_.device.host_worked({.logits = wanted_ * c_.host.index.model.vocab_size});
 }

@@ -1,5 +1,5 @@
 // Carries the operations of a step out on a device. Rows, keys and values lie there; the host looks embeddings up, computes the parts of products whose weights stay with it and the attention of layers whose keys do,
-// and is given and gives back no more rows than those need. Its own rows lie in the host's workspace, a mirror of the device's buffers, which copies go from and to.
+// and is given and gives back no more rows than those need. Where only the best logits are asked for, they are ranked there, and no others come back. Its own rows lie in the host's workspace, a mirror of the device's buffers, which copies go from and to.
 #pragma once
 
 #include <memory>
@@ -38,7 +38,7 @@ class DeviceExecutor final : public BlockExecutor {
   std::uint64_t copied_bytes() const { return supply_.copied_bytes(); }
 
   std::size_t block_rows() const override { return c_.host.work.rows; }
-  void begin(std::span<const StepRow> rows, std::span<float> logits) override;
+  void begin(std::span<const StepRow> rows, const StepLogits& logits) override;
   void norm(const float* weight, RowBuffer output, Block block) override;
   void multiply(const compress::ModuleEntry& module, std::span<const Product> products, RowBuffer input, std::size_t rows,
                 AfterUse after) override;
@@ -77,7 +77,7 @@ class DeviceExecutor final : public BlockExecutor {
   DeviceWeights supply_;
   std::vector<offload::PinnedPages> pinned_;
   std::span<const StepRow> rows_;
-  std::span<float> logits_;
+  StepLogits logits_;
   std::size_t wanted_ = 0;
   offload::HostWork host_work_;      // of products that were added and have not run
   std::uint64_t quantized_row_ = 0;  // the first row of the block whose int8 rows are on the device

@@ -12,7 +12,7 @@ std::size_t padded(std::uint64_t bytes) { return static_cast<std::size_t>(round_
 
 // One place for sizes: what is counted is what is cut out of the memory, in this order.
 struct Sizes {
-  std::size_t hidden, angles, normed, q, k, gate, logits, groups;
+  std::size_t hidden, angles, normed, q, k, gate, logits, best, groups;
 
   Sizes(const compress::ModelDescription& model, const DeviceWorkspaceShape& s) {
     const ModelWidths w(model);
@@ -23,12 +23,13 @@ struct Sizes {
     k = floats(s.rows, w.kv);
     gate = floats(s.rows, w.ff);
     logits = floats(std::min(s.rows, s.logit_rows), model.vocab_size);
+    best = padded(std::min(s.rows, s.logit_rows) * kMostBest * sizeof(kernels::Ranked));
     groups = padded(kernels::activation_groups(std::max({w.dim, w.heads, w.ff})) * s.rows * sizeof(kernels::ActivationGroup));
   }
 
   // normed and projected, q and context, k and v, gate and up are pairs of a size. Attention and feed-forward do not share memory: what one leaves may still be read when the other is enqueued.
   std::size_t rows() const { return hidden + 2 * normed + 2 * q + 2 * k + 2 * gate; }
-  std::size_t all() const { return rows() + 2 * angles + groups + logits; }
+  std::size_t all() const { return rows() + 2 * angles + groups + logits + best; }
 };
 
 DeviceWorkspace::Lists lists_of(const DeviceWorkspaceShape& s) {
@@ -77,6 +78,7 @@ DeviceWorkspace::DeviceWorkspace(offload::Device& device, const compress::ModelD
   sin = take(s.angles);
   groups = take(s.groups);
   name(RowBuffer::logits, s.logits);
+  best = take(s.best);
 }
 
 }  // namespace leafcutter::runtime

@@ -30,6 +30,7 @@ class DeviceWorkspace {
   offload::DeviceAddress rows(RowBuffer name) const { return rows_[static_cast<std::size_t>(name)]; }
   offload::DeviceAddress cos, sin;  // [rows][head_dim / 2]
   offload::DeviceAddress groups;    // int8 rows of the widest input
+  offload::DeviceAddress best;      // [logit rows][kMostBest] of kernels::Ranked
 
   // The lists of a step: made in host memory, copied as one piece.
   struct Lists {

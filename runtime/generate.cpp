@@ -50,9 +50,15 @@ GenerationResult generate(Model& model, std::span<const std::uint32_t> prompt, c
 
   const auto start = Clock::now();
   std::vector<float> all_logits(speculator.most_rows() * vocabulary);
+  // Where the sampler and nobody else looks at logits, and only at the largest, no others are asked for.
+  const std::size_t needed =
+      options.logprobs > 0 || (live && options.sampling.temperature > 0) ? 0 : std::min(sampler.best_needed(), model.token_limit());
+  const std::size_t best_a_row = needed <= kMostBest ? needed : 0;
+  std::vector<kernels::Ranked> best(speculator.most_rows() * best_a_row);
+  const StepLogits step_logits{all_logits, best, best_a_row, model.token_limit()};
   std::vector<StepRow> rows = prompt_rows(model, prompt.subspan(options.cached), options.task, options.sequence);
   rows.reserve(speculator.most_rows());
-  model.step(rows, all_logits, stop);
+  model.step(rows, step_logits, stop);
   result.prefill_seconds = seconds_since(start);
   speculator.begin(prompt, options.task, rows.size(), result.prefill_seconds);
   KeptPositions kept(model, options.sequence);
@@ -66,7 +72,9 @@ GenerationResult generate(Model& model, std::span<const std::uint32_t> prompt, c
     const auto history = std::span<const std::uint32_t>(ids).subspan(not_penalised);
     GeneratedToken token;
     token.index = i;
-    if (live && i == 0 && options.sampling.temperature > 0) {
+    if (best_a_row > 0) {
+      token.id = sampler.sample_best(std::span(best).subspan(row * best_a_row, best_a_row));
+    } else if (live && i == 0 && options.sampling.temperature > 0) {
       std::vector<float> allowed(logits.begin(), logits.end());
       for (const std::uint32_t id : never_first(model)) allowed[id] = -INFINITY;
       token.id = sampler.sample(allowed, history, model.token_limit());
@@ -102,7 +110,7 @@ GenerationResult generate(Model& model, std::span<const std::uint32_t> prompt, c
     rows.push_back(text_row(model, token.id, position, options.sequence, true));
     for (const std::uint32_t draft : drafts) rows.push_back(text_row(model, draft, position + rows.size(), options.sequence, true));
     const auto step_start = Clock::now();
-    model.step(rows, all_logits, stop);
+    model.step(rows, step_logits, stop);
     speculator.step_took(seconds_since(step_start));
     kept.add_one();
     row = 0;

@@ -25,7 +25,7 @@ HostExecutor::HostExecutor(const HostContext& context)
       attention_(kernels::attention_kernel(c_.isa)),
       gate_(gate_of(c_.index.model.activation)) {}
 
-void HostExecutor::begin(std::span<const StepRow> rows, std::span<float> logits) {
+void HostExecutor::begin(std::span<const StepRow> rows, const StepLogits& logits) {
   rows_ = rows;
   logits_ = logits;
   embedding_.look_up(rows, c_.work.hidden);
@@ -67,10 +67,18 @@ void HostExecutor::activate(std::size_t width, std::size_t rows) {
 }
 
 std::size_t HostExecutor::choose_wanted() {
-  std::size_t wanted = 0;
+  wanted_ = 0;
   for (std::size_t r = 0; r < rows_.size(); r++)
-    if (rows_[r].wants_logits) std::memmove(hidden(wanted++), hidden(r), c_.work.widths.dim * sizeof(float));
-  return wanted;
+    if (rows_[r].wants_logits) std::memmove(hidden(wanted_++), hidden(r), c_.work.widths.dim * sizeof(float));
+  return wanted_;
+}
+
+void HostExecutor::end() {
+  const std::size_t vocabulary = c_.index.model.vocab_size, k = logits_.best_a_row;
+  if (k == 0) return;
+  for (std::size_t r = 0; r < wanted_; r++)
+    kernels::top_k(logits_.all.subspan(r * vocabulary, std::min<std::size_t>(vocabulary, logits_.best_below)),
+                   logits_.best.subspan(r * k, k));
 }
 
 void HostExecutor::multiply(const compress::ModuleEntry& module, std::span<const Product> products, RowBuffer input, std::size_t rows,

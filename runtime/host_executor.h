@@ -34,7 +34,7 @@ class HostExecutor final : public BlockExecutor {
   explicit HostExecutor(const HostContext& context);
 
   std::size_t block_rows() const override { return c_.work.rows; }
-  void begin(std::span<const StepRow> rows, std::span<float> logits) override;
+  void begin(std::span<const StepRow> rows, const StepLogits& logits) override;
   void norm(const float* weight, RowBuffer output, Block block) override;
   void multiply(const compress::ModuleEntry& module, std::span<const Product> products, RowBuffer input, std::size_t rows,
                 AfterUse after) override;
@@ -44,13 +44,13 @@ class HostExecutor final : public BlockExecutor {
   void add(Block block) override;
   std::size_t choose_wanted() override;
   void finish(const compress::ModuleEntry& module) override { c_.chunks.finish(module); }
-  void end() override {}
+  void end() override;
   void abandon() override { c_.chunks.abandon(); }
 
  private:
   void make_angles();
   float* hidden(std::size_t row) const { return c_.work.hidden + row * c_.work.widths.dim; }
-  float* buffer(RowBuffer name) const { return name == RowBuffer::logits ? logits_.data() : host_buffer(c_.work, name); }
+  float* buffer(RowBuffer name) const { return name == RowBuffer::logits ? logits_.all.data() : host_buffer(c_.work, name); }
 
   HostContext c_;
   EmbeddingRows embedding_;
@@ -62,7 +62,8 @@ class HostExecutor final : public BlockExecutor {
   kernels::Gate gate_;
   VisibleKeys context_;
   std::span<const StepRow> rows_;
-  std::span<float> logits_;
+  StepLogits logits_;
+  std::size_t wanted_ = 0;  // rows that want logits
 };
 
 }  // namespace leafcutter::runtime

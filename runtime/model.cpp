@@ -111,17 +111,20 @@ class LoadedModel final : public Model {
     pager_.load_residents(options_.progress, options_.stop);
   }
 
-  void step(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop) override {
+  void step(std::span<const StepRow> rows, const StepLogits& logits, std::stop_token stop) override {
     check(rows, logits);
     cut_passes(rows);
     const std::vector<std::size_t>& cuts = lists_.cuts;
-    std::size_t logits_done = 0;
+    std::size_t wanted_before = 0;
     try {
       for (std::size_t pass = 0; pass + 1 < cuts.size(); pass++) {
         const auto part = rows.subspan(cuts[pass], cuts[pass + 1] - cuts[pass]);
         for (const StepRow& row : part) cache_.append(row.sequence, row.segment);
-        runner_.run(part, logits.subspan(logits_done), stop);
-        for (const StepRow& row : part) logits_done += row.wants_logits ? opened_.index.model.vocab_size : 0;
+        StepLogits rest = logits;
+        rest.all = logits.all.subspan(wanted_before * opened_.index.model.vocab_size);
+        rest.best = logits.best.subspan(wanted_before * logits.best_a_row);
+        runner_.run(part, rest, stop);
+        for (const StepRow& row : part) wanted_before += row.wants_logits;
       }
     } catch (...) {
       for (std::uint32_t s = 0; s < lists_.before.size(); s++) cache_.truncate(s, lists_.before[s]);
@@ -225,7 +228,7 @@ class LoadedModel final : public Model {
                   "segment " + std::to_string(row.segment) + " of " + std::to_string(segments ? model.segment_bias.segment_types : 1));
   }
 
-  void check(std::span<const StepRow> rows, std::span<float> logits) {
+  void check(std::span<const StepRow> rows, const StepLogits& logits) {
     auto& [before, next, begun, context_end, cuts] = lists_;
     before.clear();
     begun.clear();
@@ -256,9 +259,15 @@ class LoadedModel final : public Model {
       throw Error(ErrorKind::usage, path_,
                   std::to_string(rows.size()) + " more positions where the KV cache has room for " + std::to_string(cache_.free_slots()),
                   "raise --ctx-size");
-    if (logits.size() < wanted * opened_.index.model.vocab_size)
+    const std::size_t vocabulary = opened_.index.model.vocab_size;
+    if (logits.all.size() < wanted * vocabulary)
       throw Error(ErrorKind::usage, path_,
-                  "room for " + std::to_string(logits.size()) + " logits where " + std::to_string(wanted) + " rows want them");
+                  "room for " + std::to_string(logits.all.size()) + " logits where " + std::to_string(wanted) + " rows want them");
+    const std::size_t most = std::min({kMostBest, vocabulary, std::size_t{logits.best_below}});
+    if (logits.best_a_row > most || logits.best.size() < wanted * logits.best_a_row)
+      throw Error(ErrorKind::usage, path_,
+                  "room for " + std::to_string(logits.best.size()) + " where " + std::to_string(wanted) + " rows want their best " +
+                      std::to_string(logits.best_a_row) + " of at most " + std::to_string(most) + " logits");
   }
 
   // Where passes begin and end: as long as they may be, but never between the context rows of a sequence.

@@ -16,6 +16,7 @@
 #include "compress/leaf_index.h"
 #include "kernels/isa.h"
 #include "kernels/kv_rows.h"
+#include "kernels/ranked.h"
 #include "offload/card_prediction.h"
 #include "offload/device.h"
 #include "offload/device_plan.h"
@@ -71,15 +72,30 @@ struct StepRow {
   std::uint8_t segment = 0;  // CPM-Ant
 };
 
+constexpr std::size_t kMostBest = 256;  // of StepLogits::best_a_row
+
+// Where a step puts the logits of the rows that want them, in order of rows.
+struct StepLogits {
+  std::span<float> all = {};  // vocab_size of each row
+  // Where some are asked for: the largest of each row instead, largest first, ties to the smaller id, NaN smaller than everything. Then `all` is memory that the step may use, and what is in it afterwards is not
+  // said: on a device the logits stay where they are.
+  std::span<kernels::Ranked> best = {};
+  std::size_t best_a_row = 0;
+  std::uint32_t best_below = ~0u;  // only ids below it count
+};
+
 class Model {
  public:
   // Where a device refuses memory that it said it has, smaller plans are tried, and a note says so. Throws Error: bad_file, unsupported, out_of_budget (before the first weight is read), cancelled; DeviceError.
   static std::unique_ptr<Model> load(const std::string& path, const LoadOptions& options);
   virtual ~Model() = default;
 
-  // Runs all rows, layer by layer, in as few passes over the weights as rows_per_pass allows. logits: vocab_size floats for each row with wants_logits, in order of rows. Throws Error(cancelled) within one module of a
-  // stop request, Error(io | bad_file) for the file; the caches then hold what they held before the step.
-  virtual void step(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop = {}) = 0;
+  // Runs all rows, layer by layer, in as few passes over the weights as rows_per_pass allows. Throws Error(cancelled) within one module of a stop request, Error(io | bad_file) for the file; the caches then hold what
+  // they held before the step.
+  virtual void step(std::span<const StepRow> rows, const StepLogits& logits, std::stop_token stop = {}) = 0;
+  void step(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop = {}) {
+    step(rows, StepLogits{logits}, std::move(stop));
+  }
 
   virtual std::uint64_t cached_positions(std::uint32_t sequence) const = 0;
   virtual void truncate(std::uint32_t sequence, std::uint64_t positions) = 0;  // forget from there on

@@ -33,7 +33,7 @@ Perplexity perplexity(Model& model, std::span<const std::uint32_t> ids, std::uin
     std::vector<StepRow> rows;
     if (w == 0) rows = slot_rows(model, task);
     for (std::uint64_t i = 0; i < first; i++) rows.push_back(text_row(model, part[i], slots + i, 0, false));
-    if (!rows.empty()) model.step(rows, {}, stop);
+    if (!rows.empty()) model.step(rows, std::span<float>(), stop);
     for (std::uint64_t begin = first; begin + 1 < window; begin += kLogitRows) {
       const std::uint64_t end = std::min(begin + kLogitRows, window - 1);
       rows.clear();

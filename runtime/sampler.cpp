@@ -77,7 +77,23 @@ std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std
   const std::size_t keep = options_.top_k == 0 ? candidates_.size() : std::min<std::size_t>(options_.top_k, candidates_.size());
   std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(keep), candidates_.end(), likelier);
   candidates_.resize(keep);
+  return draw(temperature);
+}
 
+std::uint32_t Sampler::best_needed() const {
+  if (options_.temperature == 0) return 1;
+  return options_.repetition_penalty == 1 && !options_.temperature_first ? options_.top_k : 0;
+}
+
+std::uint32_t Sampler::sample_best(std::span<const kernels::Ranked> best) {
+  candidates_.clear();
+  if (options_.temperature > 0)
+    for (const kernels::Ranked& candidate : best)
+      if (candidate.value > -INFINITY) candidates_.emplace_back(candidate.value, candidate.index);
+  return candidates_.empty() ? best[0].index : draw(options_.temperature);
+}
+
+std::uint32_t Sampler::draw(double temperature) {
   const auto weight = [&](std::size_t i, double divisor) {
     return std::exp((static_cast<double>(candidates_[i].first) - candidates_[0].first) / divisor);
   };

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "kernels/ranked.h"
+
 namespace leafcutter::runtime {
 
 struct SamplingOptions {
@@ -30,8 +32,14 @@ class Sampler {
   // logits: raw, not changed; ids >= limit are never chosen. history: prompt and generated ids so far.
   std::uint32_t sample(std::span<const float> logits, std::span<const std::uint32_t> history, std::uint32_t limit);
 
+  // How many of the largest logits are enough to sample from; 0: all are needed, since the options change their order or keep more.
+  std::uint32_t best_needed() const;
+  // What sample() gives for logits whose largest are these, in the order of kernels::top_k: best_needed() of them, or all where those are fewer.
+  std::uint32_t sample_best(std::span<const kernels::Ranked> best);
+
  private:
-  double random();  // [0, 1)
+  std::uint32_t draw(double temperature);  // from candidates_, likeliest first
+  double random();                         // [0, 1)
   SamplingOptions options_;
   std::uint64_t state_[2];
   std::vector<std::pair<float, std::uint32_t>> candidates_;

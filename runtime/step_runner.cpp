@@ -7,7 +7,7 @@ namespace leafcutter::runtime {
 
 using offload::TraceKind;
 
-void StepRunner::run(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop) {
+void StepRunner::run(std::span<const StepRow> rows, const StepLogits& logits, std::stop_token stop) {
   const auto check = [&] {
     if (stop.stop_requested()) throw Error(ErrorKind::cancelled, "generation", "stopped on request");
   };

@@ -16,9 +16,9 @@ class StepRunner {
   StepRunner(const ModelWeights& weights, BlockExecutor& executor, offload::Trace* trace)
       : weights_(weights), executor_(executor), trace_(trace) {}
 
-  // No more rows than the executor has room for in a pass; a sequence's context rows are all in it. logits: vocab_size floats for each row that wants them. Writes the cache at the rows' positions, which the
+  // No more rows than the executor has room for in a pass; a sequence's context rows are all in it. Writes the cache at the rows' positions, which the
   // caller has appended.
-  void run(std::span<const StepRow> rows, std::span<float> logits, std::stop_token stop);
+  void run(std::span<const StepRow> rows, const StepLogits& logits, std::stop_token stop);
 
  private:
   void attention(std::size_t layer, const AttentionWeights& weights, std::size_t rows);

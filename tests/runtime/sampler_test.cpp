@@ -7,8 +7,10 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <random>
 
 #include "base/error.h"
+#include "kernels/elementwise.h"
 
 using namespace leafcutter;
 using namespace leafcutter::runtime;
@@ -175,4 +177,37 @@ TEST_CASE("options out of range are refused by their flag") {
   refused([](SamplingOptions& o) { o.min_p = 1; }, "--min-p");
   refused([](SamplingOptions& o) { o.repetition_penalty = 0; }, "--repeat-penalty");
   CHECK_NOTHROW(validate(SamplingOptions{}));
+}
+
+TEST_CASE("the best logits are enough for what a sampler says, and give what all of them would, draw by draw") {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal(0, 3);
+  std::size_t asked = 0;
+  for (unsigned i = 0; i < 400; i++) {
+    SamplingOptions o;
+    o.temperature = i % 4 == 0 ? 0 : 0.5f + static_cast<float>(i % 3);
+    o.top_k = i % 5 == 0 ? 0 : i % 60;
+    o.top_p = i % 2 ? 1 : 0.9f;
+    o.min_p = i % 3 ? 0 : 0.05f;
+    o.repetition_penalty = i % 7 == 0 ? 1.2f : 1;
+    o.temperature_first = i % 11 == 0;
+    o.seed = i;
+    std::vector<float> logits(50);
+    for (float& logit : logits) {
+      logit = normal(random);
+      if (i % 6 == 1) logit = std::round(logit);  // many equal ones
+      if (i % 6 == 2 && random() % 3 > 0) logit = random() % 2 ? NAN : -INFINITY;
+      if (i % 60 == 3) logit = random() % 2 ? NAN : -INFINITY;
+    }
+    Sampler from_all(o), from_best(o);
+    const std::uint32_t limit = 45, needed = from_best.best_needed();
+    const bool all_needed = o.temperature > 0 && (o.top_k == 0 || o.repetition_penalty != 1 || o.temperature_first);
+    CHECK((needed == 0) == all_needed);
+    if (needed == 0) continue;
+    asked++;
+    std::vector<kernels::Ranked> best(std::min(needed, limit));
+    kernels::top_k(std::span(logits).first(limit), best);
+    for (int draw = 0; draw < 20; draw++) CHECK(from_best.sample_best(best) == from_all.sample(logits, {}, limit));
+  }
+  CHECK(asked > 100);
 }
