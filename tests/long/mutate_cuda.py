@@ -84,13 +84,13 @@ GROUPS = [
     ]),
     family(["product_q4.cu", "product_q8.cu"], ["product_shape.cpp"], "product_test.cpp", [
         ("product: no barrier before partial sums are added up", ROWS, "  sync_block();\n", ""),
-        ("product: the scale of the next group", WEIGHTS, "+ group % 4 * kShape.group_head;", "+ (group + 1) % 4 * kShape.group_head;"),
+        ("product: the scale of the next group", WEIGHTS, "+ group % 4 * kernels::group_shape(kLayout).group_head;", "+ (group + 1) % 4 * kernels::group_shape(kLayout).group_head;"),
         ("product: nibbles the other way round", WEIGHTS, "i == 0 ? packed : packed >> 4", "i == 0 ? packed >> 4 : packed"),
-        ("product: the last row of a block once too often", ROWS, "static_cast<unsigned>(left < kRows ? left : kRows) - 1", "static_cast<unsigned>(left < kRows ? left : kRows)"),
+        ("product: activations of the first rows for all", ROWS, "+ block.first_row) * kRecord", "+ block.first_row * 0) * kRecord"),
         ("product: an output past the last", WEIGHTS, "output >= a.outputs", "output > a.outputs"),
-        ("product tile: no barrier between two steps", QUANTIZED_TILE, "    store_share<kLayout>(share, steps[turn ^ 1]);\n    sync_block();\n", "    store_share<kLayout>(share, steps[turn ^ 1]);\n"),
-        ("product tile: the next step over the one that is read", QUANTIZED_TILE, "steps[turn ^ 1]);\n    sync_block();\n    g =", "steps[turn]);\n    sync_block();\n    g ="),
-        ("product tile: sums in another order than for few rows", TILE, "if (g + kProductPartials < groups) return {g + kProductPartials, false, true};", "if (g + 1 < groups) return {g + 1, g % 2 != 0, true};\n  if (g < groups) return {0, true, false};"),
+        ("product tile: no barrier between two steps", QUANTIZED_TILE, "    store_share<kLayout>(share, row_floats, bytes + turn);\n    sync_block();\n", "    store_share<kLayout>(share, row_floats, bytes + turn);\n"),
+        ("product tile: the next step over the one that is read", QUANTIZED_TILE, "    turn = sizeof(QuantizedStep) - turn;\n", ""),
+        ("product: sums in another order for few rows than for many", ROWS, "total += row[p * kStripRows]", "total += row[(kProductPartials - 1 - p) * kStripRows]"),
     ], timeout_s=300),
     family(["attend.cu"], ["attend_shape.cpp"], "attend_test.cpp", [
         ("attend: a key that the row does not see", ATTEND, "key < queries[t].visible", "key <= queries[t].visible"),
