@@ -131,7 +131,7 @@ RunCommand add_bench(CLI::App& app) {
     const std::stop_token stop = stop_on_signal();
     Notes notes(common.quiet);
     const std::string path = resolve_model(flags->model, notes, stop);
-    runtime::LoadOptions options = flags->load.options(path);
+    runtime::LoadOptions options = flags->load.options(path, &notes);
     const std::uint64_t context = 8;  // decode begins here, so that the figure is that of the weights
     options.prompt_positions = prompt_slots_of(path) + flags->prompt_tokens;
     options.needed_positions = std::max(options.prompt_positions, context + flags->tokens);

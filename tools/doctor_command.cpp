@@ -9,11 +9,13 @@
 
 #include "base/error.h"
 #include "base/size_text.h"
+#include "kernels/cuda/embedded_ptx.h"
 #include "kernels/isa.h"
 #include "offload/disk_probe.h"
 #include "offload/host_memory.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/cuda_choice.h"
 #include "tools/model_source.h"
 #include "tools/version.h"
 
@@ -133,13 +135,24 @@ Finding space(const std::string& folder) {
 }
 
 Finding card() {
-  const bool driver = std::filesystem::exists("/proc/driver/nvidia/version");
-  const std::string version = driver ? first_line("/proc/driver/nvidia/version") : "";
-  return {"card",
-          Verdict::note,
-          driver ? "an NVIDIA driver is here (" + version + "), but this build computes on the CPU only"
-                 : "no NVIDIA driver; this build computes on the CPU only",
-          {{"driver", version}, {"used", false}}};
+  try {
+    const offload::CudaCards found = installed_cuda_cards();
+    const bool has_kernels = !gpu::embedded_ptx().empty();
+    std::string text = "driver of CUDA " + offload::cuda_version_text(found.driver_version);
+    ordered_json cards = ordered_json::array();
+    for (const offload::CudaCard& card : found.cards) {
+      text += fmt::format("; --gpu {}: {}", cards.size(), card_text(card));
+      cards.push_back({{"name", card.name},
+                       {"memory", card.memory_bytes},
+                       {"capability", fmt::format("{}.{}", card.capability_major, card.capability_minor)},
+                       {"multiprocessors", card.multiprocessors}});
+    }
+    if (!has_kernels) text += "; but this program holds no kernels for it: " + std::string(gpu::embedded_ptx_note());
+    return {"card",
+            has_kernels ? Verdict::good : Verdict::note,
+            text,
+            {{"driver", offload::cuda_version_text(found.driver_version)}, {"used", has_kernels}, {"cards", cards}}};
+  } catch (const Error& e) { return {"card", Verdict::note, e.what(), {{"driver", nullptr}, {"used", false}}}; }
 }
 
 struct DoctorFlags {

@@ -7,6 +7,7 @@
 #include "offload/card_table.h"
 #include "offload/emulated_device.h"
 #include "offload/virtual_device.h"
+#include "tools/cuda_choice.h"
 #include "tools/name_list.h"
 #include "tools/rates_cache.h"
 
@@ -43,6 +44,17 @@ std::shared_ptr<offload::Device> emulated_device(const LoadFlags& flags) {
   }
   if (flags.device_rate) options.link_bytes_per_s = static_cast<double>(*flags.device_rate);
   return offload::make_emulated_device(std::move(options));
+}
+
+// A card, where one is asked for or, with auto, there is one.
+std::shared_ptr<offload::Device> cuda_device(const LoadFlags& flags, Notes* notes) {
+  try {
+    return open_cuda_device({flags.device_memory, flags.gpu});
+  } catch (const Error& e) {
+    if (flags.device == "cuda") throw;
+    if (notes && flags.is_device_named) notes->add(std::string("note: computing on the CPU: ") + e.what());
+    return nullptr;
+  }
 }
 
 }  // namespace
@@ -102,7 +114,8 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
          "--kv-type", [&flags](const std::string& name) { flags.kv_type = kernels::find_kv_type(name); },
          "f32, f16 or q8 (default: f16, f32 for an f32 file)")
       ->check(CLI::IsMember({"f32", "f16", "q8"}));
-  app.add_option("--device", flags.device, "where to compute")
+  app.add_option("--device", flags.device, "where to compute: auto takes an NVIDIA card where there is one and the command can use it")
+      ->each([&flags](const std::string&) { flags.is_device_named = true; })
       ->check(CLI::IsMember({"auto", "cpu", "emulated", "cuda"}))
       ->capture_default_str();
   app.add_option("--io", flags.io, "how to read: io_uring, threads or auto")
@@ -132,8 +145,14 @@ void add_load_flags(CLI::App& app, LoadFlags& flags) {
 }
 
 void add_device_flags(CLI::App& app, LoadFlags& flags) {
-  add_size_flag(app, "--device-memory", flags.device_memory,
-                "memory of the emulated device, which runs the CPU's kernels (default: the card's, 1GiB without --card)");
+  flags.may_use_card = true;
+  app.add_option("--gpu", flags.gpu, "which card, as nvidia-smi counts those that CUDA_VISIBLE_DEVICES lets through")
+      ->check(CLI::Range(0, 255))
+      ->capture_default_str();
+  add_size_flag(
+      app, "--device-memory", flags.device_memory,
+      "memory of the device. A card's: all that the program may take of it, the driver's share included (default: what is free). The "
+      "emulated device's, which runs the CPU's kernels (default: the card's, 1GiB without --card)");
   app.add_option("--card", flags.card,
                  "the emulated device has this card's memory and copy engines, and its link or 1 GB/s if that is less; who computes what "
                  "is chosen as `plan --card` does");
@@ -155,21 +174,23 @@ void LoadFlags::apply_link(offload::HostRates& rates) const {
   rates.disk_assumed = false;
 }
 
-runtime::LoadOptions LoadFlags::options(const std::string& file) const {
-  if (device == "cuda")
-    throw Error(ErrorKind::unsupported, "--device " + device, "this build has no device but an emulated one",
-                "use --device cpu or emulated");
+runtime::LoadOptions LoadFlags::options(const std::string& file, Notes* notes) const {
+  if (device == "cuda" && !may_use_card)
+    throw Error(ErrorKind::unsupported, "--device cuda", "this command does not compute on a card", "use --device cpu");
   const bool emulated = device == "emulated";
-  if (!emulated && (device_memory || device_rate || !card.empty()))
-    throw Error(ErrorKind::usage,
-                device_memory ? "--device-memory"
-                : device_rate ? "--link device=RATE"
-                              : "--card",
-                "there is no device with --device " + device, "add --device emulated; plan takes a --card");
   if (clock == "virtual" && (!emulated || card.empty()))
     throw Error(ErrorKind::usage, "--clock virtual", "is that of a card", "add --device emulated --card NAME");
+  std::shared_ptr<offload::Device> chosen;
+  if (emulated) chosen = emulated_device(*this);
+  if (device == "cuda" || (device == "auto" && may_use_card)) chosen = cuda_device(*this, notes);
+  if (!emulated && ((device_memory && !chosen) || device_rate || !card.empty()))
+    throw Error(ErrorKind::usage,
+                device_memory && !chosen ? "--device-memory"
+                : device_rate            ? "--link device=RATE"
+                                         : "--card",
+                "there is no device with --device " + device, "add --device emulated; plan takes a --card");
   runtime::LoadOptions options;
-  if (emulated) options.device = emulated_device(*this);
+  options.device = std::move(chosen);
   if (emulated && !card.empty()) options.device_rates = rates_of(card, host, *this);
   options.memory = memory;
   options.threads = threads;

@@ -8,6 +8,7 @@
 #include "offload/card_prediction.h"
 #include "offload/prediction.h"
 #include "runtime/model.h"
+#include "tools/console.h"
 
 namespace leafcutter::tools {
 
@@ -23,6 +24,9 @@ struct LoadFlags {
   std::optional<std::uint64_t> disk_rate;    // --link disk=RATE, bytes a second
   std::optional<std::uint64_t> device_rate;  // --link device=RATE
   std::optional<SizeText> device_memory;
+  int gpu = 0;                        // of several cards
+  bool may_use_card = false;          // --device cuda, and auto where there is a card
+  bool is_device_named = false;       // by a flag
   std::string card;                   // whose memory, link and copy engines an emulated device has
   std::string host = "desktop-ddr4";  // that the card is taken to be in
   std::string clock = "real";         // of an emulated device; virtual: the card's
@@ -31,8 +35,8 @@ struct LoadFlags {
   void apply_link(offload::HostRates& rates) const;
 
   // For a model in this file (empty: nowhere); reads are done as its disk wants them, where that is known and no flag says otherwise.
-  // Throws Error(unsupported) for a device that this build has not.
-  runtime::LoadOptions options(const std::string& file) const;
+  // Throws Error for a device that is not there; `auto` computes on the CPU then, and says why where it was asked for by name.
+  runtime::LoadOptions options(const std::string& file, Notes* notes = nullptr) const;
 };
 
 void add_load_flags(CLI::App& app, LoadFlags& flags);
@@ -42,7 +46,7 @@ offload::DeviceRates rates_of(const std::string& card, const std::string& host, 
 // Throws Error(unsupported) where the steps of a loaded model do what a virtual clock does not count: read from disk.
 void check_clock(const LoadFlags& flags, const runtime::Model& model);
 
-// Of commands that may compute on an emulated device: --device-memory, --card, --host, --clock.
+// Of commands that may compute on a device: --gpu, --device-memory, --card, --host, --clock.
 void add_device_flags(CLI::App& app, LoadFlags& flags);
 
 // A size as a CLI11 check and conversion: refused while parsing.

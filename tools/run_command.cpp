@@ -159,7 +159,7 @@ void run_once(const RunFlags& flags, const CommonFlags& common) {
   // The prompt's length decides the context, so that the text is turned into ids before the weights are loaded; this tokenizer goes before the model brings its own.
   const std::vector<std::uint32_t> prompt = prompt_ids(flags, flags.ids ? nullptr : load_tokenizer(path).get());
   if (prompt.empty()) throw Error(ErrorKind::usage, "PROMPT", "it is empty", "give at least one token");
-  runtime::LoadOptions options = flags.load.options(path);
+  runtime::LoadOptions options = flags.load.options(path, &notes);
   const runtime::BeamOptions beams = beam_options(flags);
   const std::uint64_t positions = prompt_slots_of(path) + prompt.size();
   options.needed_positions = positions + flags.generate.max_tokens;
@@ -259,7 +259,7 @@ void converse(const RunFlags& flags, const CommonFlags& common) {
   const std::stop_token stop = stop_on_signal();
   Notes notes(common.quiet);
   const std::string path = resolve_model(flags.model, notes, stop);
-  runtime::LoadOptions load_options = flags.load.options(path);
+  runtime::LoadOptions load_options = flags.load.options(path, &notes);
   Drafting drafting(flags, path, load_options, notes, stop);
   const auto model = load(flags, path, load_options, notes, stop);
   const runtime::Tokenizer* tokenizer = model->tokenizer();
