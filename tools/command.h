@@ -28,5 +28,6 @@ RunCommand add_profile(CLI::App& app);
 RunCommand add_tokenize(CLI::App& app);
 RunCommand add_synth(CLI::App& app);
 RunCommand add_doctor(CLI::App& app);
+RunCommand add_selftest(CLI::App& app);
 
 }  // namespace leafcutter::tools

@@ -32,6 +32,7 @@ constexpr Row kCommands[] = {
     {"tokenize", "text to ids and back", add_tokenize},
     {"synth", "a .leaf with random weights of a known shape", add_synth},
     {"doctor", "what this machine can do for Leafcutter", add_doctor},
+    {"selftest", "does the device compute what the CPU does, and how fast is it", add_selftest},
 };
 
 std::string one_line(std::string text) {

@@ -57,7 +57,7 @@ class Command(unittest.TestCase):
             self.assertIn(part, result.stderr.decode())
 
     def test_every_command_has_help(self):
-        for name in ("compress", "inspect", "verify", "plan", "run", "eval", "score", "bench", "profile", "tokenize", "synth", "doctor"):
+        for name in ("compress", "inspect", "verify", "plan", "run", "eval", "score", "bench", "profile", "tokenize", "synth", "doctor", "selftest"):
             result = call(name, "--help")
             self.assertEqual(result.returncode, 0)
             self.assertIn(b"--json", result.stdout)
@@ -363,7 +363,39 @@ class Command(unittest.TestCase):
         self.fails(call(*run, "--device", "emulated", "--card", "gtx960"), 1, "gtx1060-6gb")
         self.fails(call(*run, "--device", "emulated", "--link", "tape=1GB"), 2, "--link")
         self.fails(call(*run, "--device-memory", "1GiB"), 1, "--device emulated")
-        self.fails(call(*run, "--device", "cuda"), 1, "--device")
+
+    def test_without_a_driver_a_card_is_refused_in_one_line_and_auto_says_why_it_takes_the_cpu(self):
+        run = ("run", self.leaf, "--ids", "1,2,3", "-n", 4, "--temp", 0, "--ignore-eos")
+        on_cpu = objects(call(*run, "--json", "--device", "cpu"))[-1]["ids"]
+        facts = objects(call("doctor", "--json"))[-1]["card"]
+        if facts["used"]:
+            self.skipTest("there is a card: " + facts["text"])
+        for command in (run, ("bench", self.leaf, "-p", 4, "-n", 2, "-r", 1, "--no-probe")):
+            refused = call(*command, "--device", "cuda")
+            self.fails(refused, 1, "--device cpu")
+            self.assertEqual(len(lines(refused.stderr)), 1)
+            self.assertIn("driver", lines(refused.stderr)[0])
+            self.fails(call(*command, "--device", "cuda", "--gpu", 3, "--device-memory", "2GiB"), 1, "driver")
+        usual = call(*run, "--json", "--device", "auto")
+        self.assertEqual(objects(usual)[-1]["ids"], on_cpu)
+        self.assertEqual(sum("computing on the CPU" in line and "driver" in line for line in lines(usual.stderr)), 1)
+        self.assertNotIn(b"computing on the CPU", call(*run).stderr)  # not asked for
+        self.fails(call(*run, "--gpu", "-1"), 2, "--gpu")
+        self.fails(call("plan", self.leaf, "--device", "cuda"), 1, "--device cuda")
+
+    def test_selftest_checks_the_emulated_device_and_writes_one_json(self):
+        output = os.path.join(self.folder, "selftest.json")
+        table = call("selftest", "--device", "emulated", "--device-memory", "32MiB", "-o", output)
+        self.assertEqual(table.returncode, 0, table.stdout + table.stderr)
+        with open(output) as file:
+            facts = json.load(file)
+        self.assertEqual(facts["failed"], 0)
+        names = [line["name"] for line in facts["lines"]]
+        for part in ("copies of rows", "product q4,", "product bf16,", "attention q8, heads of 128", "tiny model in q4", "device memory", "copies and kernels at a time"):
+            self.assertTrue(any(part in name for name in names), part)
+        self.assertEqual(len(table.stdout.splitlines()), len(names) + 2)
+        if not objects(call("doctor", "--json"))[-1]["card"]["used"]:
+            self.fails(call("selftest"), 1, "driver", "--device cpu")
 
     def test_drafts_change_nothing_and_are_counted(self):
         prompt = ",".join(["5,6,7,8,9,10,11,12"] * 3)
