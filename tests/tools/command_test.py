@@ -357,7 +357,7 @@ class Command(unittest.TestCase):
             self.assertEqual(on_device["ids"], on_cpu["ids"], more)
             self.assertTrue(any(entry["tier"] == "device" for entry in on_device["accounts"]), more)
         self.fails(call(*run, "--device", "emulated", "--device-memory", "10KiB"), 1, "--device-memory")
-        said = call(*run, "-v", "--device", "emulated", "--card", "gtx1060-6gb", "--device-memory", "8MiB").stderr
+        said = call(*run, "-v", "--device", "emulated", "--card", "gtx1060-6gb", "--device-memory", "8MiB").stderr.decode()
         for words in ("device: budget", "predicted for the card", "streaming", "static split", "mixed", "<- chosen"):
             self.assertIn(words, said)
         self.fails(call(*run, "--device", "emulated", "--card", "gtx960"), 1, "gtx1060-6gb")
