@@ -176,12 +176,8 @@ void DeviceWeights::finish(const compress::ModuleEntry& module) {
     return chunk >= module.first_chunk && chunk < module.first_chunk + module.chunk_count;
   };
   if (held_) device_used(*held_);
-  while (acquired_ < order_->copied.size() && in_module(chunk_of(order_->ahead.next()))) {
-    const std::uint32_t chunk = chunk_of(order_->ahead.next());
-    on_device(chunk);
-    device_used(chunk);
-  }
-  while (taken_ < step_end_ && in_module(streamed_[taken_ % streamed_.size()])) take_next_source(true);
+  passed_ = taken_;
+  while (passed_ < step_end_ && in_module(streamed_[passed_ % streamed_.size()])) passed_++;
   // Of the next step nothing that the host needs of this module can have been taken yet unless it is the only one; the older comes first.
   for (std::size_t i = 0; i < sources_.size() && sources_[i].turn < step_end_;)
     if (sources_[i].host && in_module(sources_[i].chunk)) {
@@ -190,6 +186,12 @@ void DeviceWeights::finish(const compress::ModuleEntry& module) {
     } else {
       i++;
     }
+  while (acquired_ < order_->copied.size() && in_module(chunk_of(order_->ahead.next()))) {
+    const std::uint32_t chunk = chunk_of(order_->ahead.next());
+    on_device(chunk);
+    device_used(chunk);
+  }
+  while (taken_ < passed_) take_next_source(true);
 }
 
 void DeviceWeights::abandon() {
@@ -205,7 +207,7 @@ void DeviceWeights::abandon() {
   }
   held_.reset();
   sources_.clear();
-  taken_ = step_end_ = 0;
+  taken_ = step_end_ = passed_ = 0;
   pager_.reset();
 }
 
@@ -222,7 +224,7 @@ void DeviceWeights::change_order(Order& order) {
   if (taken_ == step_end_) return;
   // Sources that were taken ahead are gone from the pager, or are used otherwise now.
   sources_.clear();
-  taken_ = step_end_ = 0;
+  taken_ = step_end_ = passed_ = 0;
   pager_.reset();
 }
 
@@ -289,8 +291,9 @@ bool DeviceWeights::take_next_source(bool wait) {
     while (order_->ahead.copies_in_flight() > 0) notice_copies(true);
   }
   const std::span<const std::byte> blob = pager_.acquire(chunk);
-  sources_.push_back(
-      {taken_++, chunk, blob, order_->copy_position[chunk] != kNowhere ? Copying::wanted : Copying::no, order_->host_bytes[chunk] > 0});
+  const bool host = order_->host_bytes[chunk] > 0 && taken_ >= passed_;
+  sources_.push_back({taken_++, chunk, blob, order_->copy_position[chunk] != kNowhere ? Copying::wanted : Copying::no, host});
+  drop_if_done(sources_.size() - 1);  // which nobody needs
   return true;
 }
 

@@ -94,6 +94,7 @@ class DeviceWeights {
   std::vector<std::uint32_t> streamed_;
   std::size_t acquired_ = 0;                // copied chunks, in this step
   std::uint64_t taken_ = 0, step_end_ = 0;  // streamed chunks: taken so far, and to be taken by the end of this step
+  std::uint64_t passed_ = 0;                // the host does not need those before this turn that are still to be taken
   offload::DeviceBuffer arena_, ring_;
   offload::DeviceStream copies_, compute_;
   std::vector<offload::DeviceEvent> copied_events_, used_events_;  // by CopyAhead::slot
