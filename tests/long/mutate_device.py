@@ -51,7 +51,7 @@ ORDER = [
     ("rows come down beside the kernels that make them", EXECUTOR, DOWN, DOWN.replace("compute_", "results_")),
     ("rows go up beside the kernels that read them", EXECUTOR, UP, UP.replace("compute_", "results_")),
     ("a kernel runs on the other stream", EXECUTOR, QUANTIZE, QUANTIZE.replace("compute_", "results_")),
-    ("a step ends before the device has", EXECUTOR, "vocab_size);\n  c_.device.synchronize(compute_);", "vocab_size);"),
+    ("a step ends before the device has", EXECUTOR, "vocabulary);\n  }\n  c_.device.synchronize(compute_);", "vocabulary);\n  }"),
     # first hop: disk -> host memory, under the second
     ("staging is filled while it is copied", WEIGHTS, STAGED + "    device_.synchronize(copies_);\n", STAGED),
     ("a source goes back to the ring of reads as soon as its copy is enqueued", WEIGHTS, "    else if (!device_.is_done(event))\n      return;\n", ""),
