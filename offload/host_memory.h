@@ -25,5 +25,7 @@ struct PeakMemory {
   std::string source;  // "cgroup" when the process is alone in its memory group and the group counts, else "VmHWM"
 };
 PeakMemory peak_memory(const std::string& root = {});
+// VmHWM begins anew with what the process has now; a group's peak stays. Where the system refuses, nothing changes.
+void restart_peak();
 
 }  // namespace leafcutter::offload

@@ -48,9 +48,8 @@ std::string report_text(const ordered_json& report) {
                         share(phase["disk_s"].get<double>()), share(phase["check_s"].get<double>()),
                         share(phase["compute_s"].get<double>()), share(waited), phase["overlap"].get<double>());
   }
-  return text + fmt::format("{:.2f} tok/s, {}; peak {} ({}), {} predicted\n", report["tokens_per_s"].get<double>(), predicted_speed(report),
-                            format_bytes(report["memory"]["peak"].get<std::uint64_t>()), report["memory"]["source"].get<std::string>(),
-                            format_bytes(report["memory"]["planned"].get<std::uint64_t>()));
+  return text +
+         fmt::format("{:.2f} tok/s, {}; {}\n", report["tokens_per_s"].get<double>(), predicted_speed(report), predicted_peak(report));
 }
 
 // On a device: for the card, by what the plan was chosen by; nothing where it was not.
@@ -86,6 +85,7 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
   // Rates first, so that measuring them disturbs nothing.
   const compress::LeafIndex index = compress::read_leaf_index(*open_file(path));
   offload::HostRates rates = host_rates({options.threads, path, offload::products_of(index), flags.measure}).rates;
+  offload::restart_peak();
   flags.load.apply_link(rates);
   const Wish wish{flags.prompt_tokens, flags.tokens, 1};
   options = options_for(index, options, wish);
@@ -117,6 +117,8 @@ void profile(const ProfileFlags& flags, const CommonFlags& common) {
                          {"phases", phases_json(recording)},
                          {"dropped_events", recording.dropped()}};
   report.update(meter.json());
+  // Its memory is this process's.
+  if (flags.load.device == "emulated") report["memory"]["emulated_device"] = model->account().total(offload::Tier::device);
   if (!flags.trace.empty()) write_chrome_trace(flags.trace, recording, model->index());
   write_profile_page(flags.page, report, recording, model->index());
   notes.succeeded();

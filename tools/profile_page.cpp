@@ -146,7 +146,15 @@ std::string predicted_speed(const ordered_json& report) {
   const auto predicted = report["predicted"].find("tokens_per_s");
   if (predicted == report["predicted"].end()) return "nothing predicted";
   const double speed = predicted->get<double>();
+  if (report["memory"].contains("emulated_device")) return fmt::format("{:.2f} predicted for the card, not for its emulation", speed);
   return fmt::format("{:.2f} predicted ({:+.1f} %)", speed, 100 * (speed / std::max(report["tokens_per_s"].get<double>(), 1e-9) - 1));
+}
+
+std::string predicted_peak(const ordered_json& report) {
+  const auto& memory = report["memory"];
+  const auto bytes = [&](const char* name) { return format_bytes(memory[name].get<std::uint64_t>()); };
+  const std::string text = fmt::format("peak {} ({}), {} predicted", bytes("peak"), memory["source"].get<std::string>(), bytes("planned"));
+  return memory.contains("emulated_device") ? text + " and " + bytes("emulated_device") + " for the memory of the emulated device" : text;
 }
 
 void write_profile_page(const std::string& path, const ordered_json& report, const Recording& recording, const compress::LeafIndex& index) {
@@ -154,18 +162,17 @@ void write_profile_page(const std::string& path, const ordered_json& report, con
   std::string page = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>{1}</style></head>\n<body><h1>{0}</h1>\n",
       xml_text(title), kStyle);
-  page += fmt::format("<p>{:.2f} tokens a second, {}; budget {}, peak {} ({}), {} predicted; {} threads, {}.</p>\n",
-                      report["tokens_per_s"].get<double>(), predicted_speed(report),
-                      format_bytes(report["memory"]["budget"].get<std::uint64_t>()),
-                      format_bytes(report["memory"]["peak"].get<std::uint64_t>()), report["memory"]["source"].get<std::string>(),
-                      format_bytes(report["memory"]["planned"].get<std::uint64_t>()), report["threads"].get<std::size_t>(),
-                      report["isa"].get<std::string>());
+  page += fmt::format("<p>{:.2f} tokens a second, {}; budget {}, {}; {} threads, {}.</p>\n", report["tokens_per_s"].get<double>(),
+                      predicted_speed(report), format_bytes(report["memory"]["budget"].get<std::uint64_t>()), predicted_peak(report),
+                      report["threads"].get<std::size_t>(), report["isa"].get<std::string>());
   page += phase_table(report, has_device_events(recording));
   page +=
       "<h2>Timeline</h2><p class=\"small\">Wheel: zoom, drag: move. It opens on the last two steps. <button id=\"all\">show "
       "all</button></p><canvas id=\"timeline\"></canvas><div id=\"tip\"></div><p class=\"key\" id=\"key\"></p>\n";
   if (recording.dropped() > 0) page += fmt::format("<p class=\"small\">{} events more did not fit the trace.</p>\n", recording.dropped());
-  page += "<h2>Memory</h2>\n" + svg_document({memory_chart(recording, report["memory"]["budget"].get<std::uint64_t>())});
+  const std::uint64_t budget =
+      report["memory"]["budget"].get<std::uint64_t>() + report["memory"].value("emulated_device", std::uint64_t{0});
+  page += "<h2>Memory</h2>\n" + svg_document({memory_chart(recording, budget)});
   page += "<table><tr><th>owner</th><th>bytes</th></tr>\n";
   for (const auto& entry : report["accounts"])
     page += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", xml_text(entry["name"].get<std::string>()),
