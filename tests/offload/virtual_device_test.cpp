@@ -36,7 +36,7 @@ struct Played {
   DeviceStream a, b;
   explicit Played(const VirtualDeviceOptions& options)
       : device(make_virtual_device(options)),
-        memory(*device, 8 * kMB, "test"),
+        memory(*device, 16 * kMB, "test"),
         staging(*device, 8 * kMB, "test"),
         a(device->make_stream()),
         b(device->make_stream()) {}
@@ -44,10 +44,10 @@ struct Played {
   void down(double megabytes, DeviceStream stream) {
     device->copy_to_device(memory.address(), staging.data(), {static_cast<std::size_t>(megabytes * kMB)}, stream);
   }
-  // Reads and writes 10 MB in all: a second and the launch.
+  // Reads and writes 10 MB in all, none of which copies touch: a second and the launch.
   void kernel(DeviceStream stream) {
-    device->copy_on_device(memory.address() + 4 * kMB, memory.address(), {static_cast<std::size_t>(2.5 * kMB)}, stream);
-    device->copy_on_device(memory.address() + 4 * kMB, memory.address(), {static_cast<std::size_t>(2.5 * kMB)}, stream);
+    device->copy_on_device(memory.address() + 12 * kMB, memory.address() + 8 * kMB, {static_cast<std::size_t>(2.5 * kMB)}, stream);
+    device->copy_on_device(memory.address() + 12 * kMB, memory.address() + 8 * kMB, {static_cast<std::size_t>(2.5 * kMB)}, stream);
   }
 };
 
