@@ -45,6 +45,11 @@ constexpr unsigned kWarp = 32;
 GPU_INLINE unsigned lane() { return thread() % kWarp; }
 GPU_INLINE unsigned warp() { return thread() / kWarp; }
 
+GPU_INLINE int max(int a, int b) { return a > b ? a : b; }
+GPU_INLINE int min(int a, int b) { return a < b ? a : b; }
+GPU_INLINE unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
+GPU_INLINE unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
+
 template <class T>
 GPU_INLINE T* at(kernels::DeviceAddress address) {
   return reinterpret_cast<T*>(address.value);

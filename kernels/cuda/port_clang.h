@@ -37,17 +37,6 @@ GPU_INLINE int shuffle(int v, unsigned lane) { return __nvvm_shfl_sync_idx_i32(0
 GPU_INLINE unsigned shuffle(unsigned v, unsigned lane) { return static_cast<unsigned>(shuffle(static_cast<int>(v), lane)); }
 GPU_INLINE bool any(bool condition) { return __nvvm_vote_any_sync(0xffffffffu, condition); }
 
-GPU_INLINE int dp4a(int a, int b, int c) {
-  int d;
-  asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-GPU_INLINE int dp4a_us(unsigned a, int b, int c) {
-  int d;
-  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-
 using Words2 __attribute__((ext_vector_type(2))) = unsigned;
 using Words4 __attribute__((ext_vector_type(4))) = unsigned;
 GPU_INLINE unsigned load4(const void* p) { return __nvvm_ldg_ui(static_cast<const unsigned*>(p)); }
@@ -60,34 +49,17 @@ GPU_INLINE U4 load16(const void* p) {
   return {v.x, v.y, v.z, v.w};
 }
 
-GPU_INLINE float half_to_float(std::uint16_t h) {
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
-  return f;
-}
-GPU_INLINE std::uint16_t float_to_half(float f) {
-  std::uint16_t h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
-  return h;
-}
-
 GPU_INLINE unsigned bits_of(float f) { return __builtin_bit_cast(unsigned, f); }
 GPU_INLINE float float_of(unsigned bits) { return __builtin_bit_cast(float, bits); }
 
-GPU_INLINE unsigned opaque(unsigned v) {
-  asm volatile("" : "+r"(v));
-  return v;
-}
 GPU_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 GPU_INLINE int round_even_to_int(float x) { return __nvvm_f2i_rn(x); }
 GPU_INLINE float absolute(float x) { return __builtin_fabsf(x); }
 GPU_INLINE float max(float a, float b) { return __builtin_fmaxf(a, b); }
 GPU_INLINE float min(float a, float b) { return __builtin_fminf(a, b); }
-GPU_INLINE int max(int a, int b) { return a > b ? a : b; }
-GPU_INLINE int min(int a, int b) { return a < b ? a : b; }
-GPU_INLINE unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
-GPU_INLINE unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 GPU_INLINE float exp2(float x) { return __nvvm_ex2_approx_ftz_f(x); }
 GPU_INLINE float reciprocal_sqrt(float x) { return __nvvm_rsqrt_approx_f(x); }
 
 }  // namespace leafcutter::gpu
+
+#include "kernels/cuda/port_instructions.h"

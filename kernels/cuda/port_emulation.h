@@ -117,10 +117,6 @@ GPU_INLINE int round_even_to_int(float x) { return static_cast<int>(std::nearbyi
 GPU_INLINE float absolute(float x) { return std::fabs(x); }
 GPU_INLINE float max(float a, float b) { return std::fmax(a, b); }
 GPU_INLINE float min(float a, float b) { return std::fmin(a, b); }
-GPU_INLINE int max(int a, int b) { return a > b ? a : b; }
-GPU_INLINE int min(int a, int b) { return a < b ? a : b; }
-GPU_INLINE unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
-GPU_INLINE unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 GPU_INLINE float exp2(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0 : y;

@@ -38,13 +38,6 @@ GPU_INLINE T shuffle(T v, unsigned lane) {
 }
 GPU_INLINE bool any(bool condition) { return __any_sync(0xffffffffu, condition) != 0; }
 
-GPU_INLINE int dp4a(int a, int b, int c) { return __dp4a(a, b, c); }
-GPU_INLINE int dp4a_us(unsigned a, int b, int c) {
-  int d;
-  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-
 GPU_INLINE unsigned load4(const void* p) { return __ldg(static_cast<const unsigned*>(p)); }
 GPU_INLINE U2 load8(const void* p) {
   const uint2 v = __ldg(static_cast<const uint2*>(p));
@@ -55,33 +48,14 @@ GPU_INLINE U4 load16(const void* p) {
   return {v.x, v.y, v.z, v.w};
 }
 
-GPU_INLINE float half_to_float(std::uint16_t h) {
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
-  return f;
-}
-GPU_INLINE std::uint16_t float_to_half(float f) {
-  std::uint16_t h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
-  return h;
-}
-
 GPU_INLINE unsigned bits_of(float f) { return __float_as_uint(f); }
 GPU_INLINE float float_of(unsigned bits) { return __uint_as_float(bits); }
 
-GPU_INLINE unsigned opaque(unsigned v) {
-  asm volatile("" : "+r"(v));
-  return v;
-}
 GPU_INLINE float fma(float a, float b, float c) { return fmaf(a, b, c); }
 GPU_INLINE int round_even_to_int(float x) { return __float2int_rn(x); }
 GPU_INLINE float absolute(float x) { return fabsf(x); }
 GPU_INLINE float max(float a, float b) { return fmaxf(a, b); }
 GPU_INLINE float min(float a, float b) { return fminf(a, b); }
-GPU_INLINE int max(int a, int b) { return a > b ? a : b; }
-GPU_INLINE int min(int a, int b) { return a < b ? a : b; }
-GPU_INLINE unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
-GPU_INLINE unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 GPU_INLINE float exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -90,3 +64,5 @@ GPU_INLINE float exp2(float x) {
 GPU_INLINE float reciprocal_sqrt(float x) { return rsqrtf(x); }
 
 }  // namespace leafcutter::gpu
+
+#include "kernels/cuda/port_instructions.h"
