@@ -46,15 +46,6 @@ std::string refusal(const std::string& body, const Launch& launch = blocks_of(32
   return "no error";
 }
 
-bool says(const std::string& text, std::initializer_list<const char*> parts) {
-  for (const char* part : parts)
-    if (text.find(part) == std::string::npos) {
-      MESSAGE("'" << part << "' is not in: " << text);
-      return false;
-    }
-  return true;
-}
-
 }  // namespace
 
 TEST_CASE("threads of all blocks run, in odd warps too") {

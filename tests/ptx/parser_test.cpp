@@ -20,15 +20,6 @@ std::string refusal_of_text(const std::string& text) {
 
 std::string refusal(const std::string& body) { return refusal_of_text(kernel_text(body)); }
 
-bool says(const std::string& text, std::initializer_list<const char*> parts) {
-  for (const char* part : parts)
-    if (text.find(part) == std::string::npos) {
-      MESSAGE("'" << part << "' is not in: " << text);
-      return false;
-    }
-  return true;
-}
-
 }  // namespace
 
 TEST_CASE("a module is read with its target, parameters, shared memory and comments") {

@@ -1,7 +1,10 @@
 // Small PTX texts for tests of the interpreter.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <cstring>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -35,6 +38,16 @@ Outcome run_small(const std::string& text, const std::vector<In>& in, std::vecto
   memory.add_writable("out", out);
   const std::uint64_t arguments[] = {reinterpret_cast<std::uint64_t>(in.data()), reinterpret_cast<std::uint64_t>(out.data())};
   return run(module, module.kernel("k"), launch, std::as_bytes(std::span(arguments)), memory);
+}
+
+// Are all parts in an error's text?
+inline bool says(const std::string& text, std::initializer_list<const char*> parts) {
+  for (const char* part : parts)
+    if (text.find(part) == std::string::npos) {
+      MESSAGE("'" << part << "' is not in: " << text);
+      return false;
+    }
+  return true;
 }
 
 }  // namespace leafcutter::ptx
