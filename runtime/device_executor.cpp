@@ -32,7 +32,8 @@ DeviceExecutor::DeviceExecutor(const DeviceContext& context)
       host_(c_.host),
       host_products_(c_.host.work, c_.host.team, c_.host.isa),
       compute_(c_.device.make_stream()),
-      results_(c_.device.make_stream()),
+      exchange_(c_.device.make_stream()),
+      input_made_(c_.device.make_event()),
       input_down_(c_.device.make_event()),
       results_up_(c_.device.make_event()),
       work_(c_.device, c_.host.index.model, c_.shape),
@@ -90,8 +91,8 @@ void DeviceExecutor::upload(RowBuffer name, std::size_t rows, std::size_t width)
   c_.device.fetch(work_.rows(name), reinterpret_cast<const std::byte*>(host_rows(name)), {rows * width * sizeof(float)}, compute_);
 }
 
-void DeviceExecutor::download(RowBuffer name, std::size_t rows, std::size_t width) {
-  c_.device.copy_to_host(reinterpret_cast<std::byte*>(host_rows(name)), work_.rows(name), {rows * width * sizeof(float)}, compute_);
+void DeviceExecutor::download(RowBuffer name, std::size_t rows, std::size_t width, offload::DeviceStream stream) {
+  c_.device.copy_to_host(reinterpret_cast<std::byte*>(host_rows(name)), work_.rows(name), {rows * width * sizeof(float)}, stream);
 }
 
 void DeviceExecutor::begin(std::span<const StepRow> rows, const StepLogits& logits) {
@@ -176,9 +177,12 @@ void DeviceExecutor::multiply(const compress::ModuleEntry& module, std::span<con
   };
   bool host_computes = false;
   for_chunks([&](std::uint32_t c, bool) { host_computes = host_computes || supply_.host_bytes(c) > 0; });
+  // Beside the stream of kernels, which would wait for it. What writes the input's buffer next comes behind what the host makes of it.
   if (host_computes) {
-    download(input, rows, first.k);
-    c_.device.record(input_down_, compute_);
+    c_.device.record(input_made_, compute_);
+    c_.device.wait(exchange_, input_made_);
+    download(input, rows, first.k, exchange_);
+    c_.device.record(input_down_, exchange_);
   }
   // What stays on the device needs nothing: it comes first, and what lies side by side goes together.
   std::optional<std::uint32_t> first_staying;
@@ -229,10 +233,10 @@ void DeviceExecutor::multiply(const compress::ModuleEntry& module, std::span<con
       const std::size_t stride = tensor.rows * sizeof(float), from = range.first_output() * sizeof(float);
       const std::size_t outputs = std::min<std::size_t>(range.strips * kernels::kStripRows, tensor.rows - range.first_output());
       c_.device.fetch(work_.rows(product.output) + from, reinterpret_cast<const std::byte*>(host_rows(product.output)) + from,
-                      {outputs * sizeof(float), rows, stride, stride}, results_);
+                      {outputs * sizeof(float), rows, stride, stride}, exchange_);
     }
   });
-  c_.device.record(results_up_, results_);
+  c_.device.record(results_up_, exchange_);
   c_.device.wait(compute_, results_up_);
 }
 
@@ -303,8 +307,8 @@ void DeviceExecutor::store_keys(std::size_t layer, Block block) {
   const compress::LayerDescription& d = c_.host.index.model.layers[layer];
   const std::size_t width = std::size_t{d.kv_heads} * d.head_dim;
   if (!c_.plan.kv_on_device[layer]) {
-    download(RowBuffer::k, block.rows(), width);
-    download(RowBuffer::v, block.rows(), width);
+    download(RowBuffer::k, block.rows(), width, compute_);
+    download(RowBuffer::v, block.rows(), width, compute_);
     c_.device.synchronize(compute_);
     return host_.store_keys(layer, block);
   }
@@ -328,7 +332,7 @@ void DeviceExecutor::attend(std::size_t layer, Block block) {
   const compress::LayerDescription& d = c_.host.index.model.layers[layer];
   const std::size_t width = std::size_t{d.heads} * d.head_dim;
   if (!c_.plan.kv_on_device[layer]) {
-    download(RowBuffer::q, block.rows(), width);
+    download(RowBuffer::q, block.rows(), width, compute_);
     c_.device.synchronize(compute_);
     {
       const offload::TraceSpan span(c_.trace, offload::TraceKind::host, static_cast<std::uint32_t>(offload::HostShare::attention));
@@ -425,7 +429,7 @@ void DeviceExecutor::end() {
     c_.device.copy_to_host(reinterpret_cast<std::byte*>(logits_.best.data()), work_.best, {wanted_ * k * sizeof(kernels::Ranked)},
                            compute_);
   } else if (wanted_ > 0) {
-    download(RowBuffer::logits, wanted_, vocabulary);
+    download(RowBuffer::logits, wanted_, vocabulary, compute_);
   }
   c_.device.synchronize(compute_);
   c_.device.host_worked({.logits = wanted_ * c_.host.index.model.vocab_size});

@@ -57,7 +57,7 @@ class DeviceExecutor final : public BlockExecutor {
   offload::DeviceAddress of_vector(const float* values) const;
   void upload_lists();
   void upload(RowBuffer name, std::size_t rows, std::size_t width);
-  void download(RowBuffer name, std::size_t rows, std::size_t width);
+  void download(RowBuffer name, std::size_t rows, std::size_t width, offload::DeviceStream stream);
   void quantize(RowBuffer input, std::size_t first_row, std::size_t rows, std::size_t k);
   void launch_products(std::span<const Product> products, RowBuffer input, std::size_t rows, std::uint32_t first_chunk,
                        std::uint32_t last_chunk);
@@ -69,8 +69,9 @@ class DeviceExecutor final : public BlockExecutor {
   HostExecutor host_;
   HostProducts host_products_;
   VisibleKeys visible_;
-  offload::DeviceStream compute_, results_;  // results_: what the host computed, on its way up
-  offload::DeviceEvent input_down_, results_up_;
+  offload::DeviceStream compute_,
+      exchange_;  // exchange_: inputs of the host's part of products on their way down, and what it made of them on its way up
+  offload::DeviceEvent input_made_, input_down_, results_up_;
   DeviceWorkspace work_;
   offload::DeviceBuffer vectors_, keys_, bias_, bias_columns_;
   std::vector<offload::DeviceAddress> columns_of_layer_;  // none: head i reads column i

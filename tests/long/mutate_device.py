@@ -17,9 +17,10 @@ WEIGHTS, EXECUTOR, COPIES, READS, PAGER = "runtime/device_weights.cpp", "runtime
 COPY = "device_.copy_to_device(ring_.address() + copy->offset, blob.data() + skipped, {bytes}, copies_);"
 WAIT_FOR_COPY, COPIED = "device_.wait(compute_, copied_events_[", "device_.record(copied_events_["
 WAIT_FOR_USE, USED = "if (copy->after_use_of) device_.wait(copies_", "device_.record(used_events_["
-RESULTS_RECORDED, RESULTS_WAITED = "  c_.device.record(results_up_, results_);\n", "  c_.device.wait(compute_, results_up_);\n"
+RESULTS_RECORDED, RESULTS_WAITED = "  c_.device.record(results_up_, exchange_);\n", "  c_.device.wait(compute_, results_up_);\n"
+INPUT_MADE = "    c_.device.wait(exchange_, input_made_);\n"
 INPUT_SEEN = "    if (!input_is_here) c_.device.synchronize(input_down_);\n"
-DOWN = "work_.rows(name), {rows * width * sizeof(float)}, compute_);\n}\n\nvoid DeviceExecutor::begin"
+DOWN = "work_.rows(name), {rows * width * sizeof(float)}, stream);\n}\n\nvoid DeviceExecutor::begin"
 UP = "reinterpret_cast<const std::byte*>(host_rows(name)), {rows * width * sizeof(float)}, compute_);"
 QUANTIZE = "  launch.k = launch.x_stride = k;\n  c_.device.launch(launch, compute_);"
 STAGED = "staging.data(), {bytes}, copies_);\n"
@@ -45,13 +46,14 @@ ORDER = [
     # rows
     ("the device does not wait for the host's results", EXECUTOR, RESULTS_WAITED, ""),
     ("the device waits for another event than that of the results", EXECUTOR, RESULTS_WAITED, RESULTS_WAITED.replace("results_up_", "input_down_")),
-    ("the results are recorded on the other stream", EXECUTOR, RESULTS_RECORDED, RESULTS_RECORDED.replace("results_)", "compute_)")),
-    ("the results' own stream waits for them", EXECUTOR, RESULTS_WAITED, RESULTS_WAITED.replace("compute_", "results_")),
-    ("the host's results go up before the device is done with what they replace", EXECUTOR, INPUT_SEEN, ""),
-    ("rows come down beside the kernels that make them", EXECUTOR, DOWN, DOWN.replace("compute_", "results_")),
-    ("rows go up beside the kernels that read them", EXECUTOR, UP, UP.replace("compute_", "results_")),
-    ("a kernel runs on the other stream", EXECUTOR, QUANTIZE, QUANTIZE.replace("compute_", "results_")),
-    ("a step ends before the device has", EXECUTOR, "vocabulary);\n  }\n  c_.device.synchronize(compute_);", "vocabulary);\n  }"),
+    ("the results are recorded on the other stream", EXECUTOR, RESULTS_RECORDED, RESULTS_RECORDED.replace("exchange_)", "compute_)")),
+    ("the results' own stream waits for them", EXECUTOR, RESULTS_WAITED, RESULTS_WAITED.replace("compute_", "exchange_")),
+    ("the input of the host's part comes down beside the kernel that makes it", EXECUTOR, INPUT_MADE, ""),
+    ("the input's own stream waits until it is made", EXECUTOR, INPUT_MADE, INPUT_MADE.replace("exchange_", "compute_")),
+    ("rows come down beside the kernels that make them", EXECUTOR, DOWN, DOWN.replace("stream)", "exchange_)")),
+    ("rows go up beside the kernels that read them", EXECUTOR, UP, UP.replace("compute_", "exchange_")),
+    ("a kernel runs on the other stream", EXECUTOR, QUANTIZE, QUANTIZE.replace("compute_", "exchange_")),
+    ("a step ends before the device has", EXECUTOR, "vocabulary, compute_);\n  }\n  c_.device.synchronize(compute_);", "vocabulary, compute_);\n  }"),
     # first hop: disk -> host memory, under the second
     ("staging is filled while it is copied", WEIGHTS, STAGED + "    device_.synchronize(copies_);\n", STAGED),
     ("a source goes back to the ring of reads as soon as its copy is enqueued", WEIGHTS, "    else if (!device_.is_done(event))\n      return;\n", ""),
@@ -61,9 +63,10 @@ ORDER = [
 ]
 ANSWER = [
     ("a chunk is copied before it is read", PAGER, "return ahead.begun(turn) && (ahead.stage(turn) == State::Stage::ready || ahead.stage(turn) == State::Stage::failed);", "return ahead.begun(turn);"),
-    ("the input of the host's part is recorded before it comes down", EXECUTOR, "    download(input, rows, first.k);\n    c_.device.record(input_down_, compute_);", "    c_.device.record(input_down_, compute_);\n    download(input, rows, first.k);"),
-    ("the host stores keys that have not come down", EXECUTOR, "RowBuffer::v, block.rows(), width);\n    c_.device.synchronize(compute_);", "RowBuffer::v, block.rows(), width);"),
-    ("the host attends with queries that have not come down", EXECUTOR, "RowBuffer::q, block.rows(), width);\n    c_.device.synchronize(compute_);", "RowBuffer::q, block.rows(), width);"),
+    ("the input of the host's part is recorded before it comes down", EXECUTOR, "    download(input, rows, first.k, exchange_);\n    c_.device.record(input_down_, exchange_);", "    c_.device.record(input_down_, exchange_);\n    download(input, rows, first.k, exchange_);"),
+    ("the host multiplies an input that has not come down", EXECUTOR, INPUT_SEEN, ""),
+    ("the host stores keys that have not come down", EXECUTOR, "RowBuffer::v, block.rows(), width, compute_);\n    c_.device.synchronize(compute_);", "RowBuffer::v, block.rows(), width, compute_);"),
+    ("the host attends with queries that have not come down", EXECUTOR, "RowBuffer::q, block.rows(), width, compute_);\n    c_.device.synchronize(compute_);", "RowBuffer::q, block.rows(), width, compute_);"),
 ]
 TESTS = "*on a device: random placements*,a step on a device that is stopped*"
 LIBRARIES = [*(f"{folder}/libleafcutter_{folder}.a" for folder in ("runtime", "offload", "compress", "quant", "kernels", "base"))]
