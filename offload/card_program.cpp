@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "compress/strip_walk.h"
+#include "kernels/matmul.h"
 #include "offload/card_costs.h"
 #include "offload/chunk_sizes.h"
 
@@ -16,23 +18,28 @@ using compress::ModuleEntry;
 using compress::ModuleKind;
 using compress::TensorRole;
 
+constexpr DeviceAddress kSomewhere{1};  // costs depend on what there is, not on where
 // Rings of device memory are handed out in steps of what copies and kernels like to begin at.
 constexpr std::uint64_t kDeviceAlignment = 256;
-// Beside the products, as the executor launches them: norm before the first product of a part, the sum behind its last, the gate between, keeping keys and attention, a rotation of queries and one of keys. Products
-// whose weights are quantized have their input quantized, too.
-constexpr int kLaunchesOfNorm = 1, kLaunchesOfSum = 1, kLaunchesOfGate = 1, kLaunchesOfAttention = 2, kLaunchesOfRotation = 2;
 
+// Of the host.
 struct Work {
   std::uint64_t bytes = 0;
   double int8_operations = 0, f32_operations = 0;  // of one row
-  std::uint64_t strips = 0, launches = 0;          // one for strips of a matrix that lie side by side
+  std::uint64_t strips = 0;
   void add(const Work& other) {
     bytes += other.bytes;
     int8_operations += other.int8_operations;
     f32_operations += other.f32_operations;
     strips += other.strips;
-    launches += other.launches;
   }
+};
+
+// Strips of a matrix that lie together on the card: one launch.
+struct Run {
+  std::size_t tensor = 0;
+  std::uint64_t strips = 0;
+  bool goes_on = false;  // right behind those of the chunk before
 };
 
 enum class Product { qkv, out, gate_up, down, head, none };
@@ -61,7 +68,8 @@ Product product_of(TensorRole role, bool tied_head) {
 
 // What a chunk has of one product: the host's first strips and the card's others.
 struct Piece {
-  Work host, card;
+  Work host;
+  std::vector<Run> card;
 };
 
 class Builder {
@@ -91,22 +99,23 @@ class Builder {
       begin_chunk(c);
       for (const auto& [product, piece] : of_chunk) pieces[product].emplace_back(c, piece);
     }
-    const double row_seconds = static_cast<double>(step.row_bytes) / card_.usable_dram();
-    const std::uint64_t row = step.rows * sizeof(float), dim = row * index_.model.dim;
-    const auto add = [&](Product product, int before, double seconds, int behind, std::uint64_t input) {
-      add_products(pieces[product], before * card_.launch_s + seconds, behind * card_.launch_s, step.rows, input);
+    const std::uint64_t rows = step.rows, dim = index_.model.dim;
+    const double norm = norm_seconds(rows), sum = sum_seconds(rows);
+    const auto add = [&](Product product, double before, double behind, std::uint64_t width) {
+      add_products(pieces[product], before, rows, width);
+      behind_ += behind;
     };
     if (module.kind == ModuleKind::attention) {
       const compress::LayerDescription& layer = index_.model.layers[module.layer];
-      const std::uint64_t heads = std::uint64_t{layer.heads} * layer.head_dim, kv = std::uint64_t{layer.kv_heads} * layer.head_dim;
-      add(Product::qkv, kLaunchesOfNorm, row_seconds, 0, dim);
-      add_attention(step, plan_.kv_on_device[module.layer], row * (heads + 2 * kv), row * heads);
-      add(Product::out, 0, 0, kLaunchesOfSum, row * heads);
+      add(Product::qkv, norm, 0, dim);
+      add_attention(step, layer, plan_.kv_on_device[module.layer]);
+      add(Product::out, 0, sum, std::uint64_t{layer.heads} * layer.head_dim);
     } else if (module.kind == ModuleKind::feed_forward) {
-      add(Product::gate_up, kLaunchesOfNorm, row_seconds, 0, dim);
-      add(Product::down, kLaunchesOfGate, 0, kLaunchesOfSum, row * index_.model.layers[module.layer].ff_width);
+      const std::uint64_t width = index_.model.layers[module.layer].ff_width;
+      add(Product::gate_up, norm, 0, dim);
+      add(Product::down, gate_seconds(rows * width), sum, width);
     } else {
-      add(Product::head, kLaunchesOfNorm, row_seconds, 0, dim);
+      add(Product::head, norm, 0, dim);
     }
   }
 
@@ -144,11 +153,10 @@ class Builder {
       const bool is_float = quant::format_of(tensor.format).lossless_float;
       const auto work = [&](std::uint64_t strips) {
         const double operations = 2.0 * static_cast<double>(strips * kernels::kStripRows * tensor.k);
-        return Work{strips * tensor.strip_bytes(), is_float ? 0 : operations, is_float ? operations : 0, strips, strips > 0};
+        return Work{strips * tensor.strip_bytes(), is_float ? 0 : operations, is_float ? operations : 0, strips};
       };
       piece.host.add(work(of_host));
-      piece.card.add(work(all - of_host));
-      if (all - of_host > 0 && goes_on(chunk, range.tensor)) piece.card.launches--;
+      if (all > of_host) piece.card.push_back({range.tensor, all - of_host, goes_on(chunk, range.tensor)});
     }
     return pieces;
   }
@@ -162,35 +170,105 @@ class Builder {
            index_.tensors[tensor].offset < chunk.module_offset;
   }
 
-  static CardWork of_rows(const Work& work, std::uint64_t rows) {
-    const auto many = static_cast<double>(rows);
-    return {static_cast<double>(work.bytes), work.int8_operations * many, work.f32_operations * many};
+  // ---- kernels, with the arguments that runtime/device_executor.cpp launches them with
+
+  double product_seconds(const Run& run, std::uint64_t rows) const {
+    const compress::TensorEntry& tensor = index_.tensors[run.tensor];
+    ProductLaunch a;
+    a.layout = tensor.layout;
+    a.k = a.x_stride = tensor.k;
+    a.strips = run.strips;
+    a.outputs = a.y_stride = run.strips * kernels::kStripRows;
+    a.rows = rows;
+    return kernel_seconds(a, card_);
   }
 
-  double kernel_seconds(const Work& work, std::uint64_t rows) const {
-    return static_cast<double>(work.launches) * card_.launch_s + card_seconds(of_rows(work, rows), card_);
+  double quantize_seconds(std::uint64_t rows, std::uint64_t width) const {
+    QuantizeRowsLaunch a;
+    a.rows = rows;
+    a.k = a.x_stride = width;
+    return kernel_seconds(a, card_);
   }
+
+  double norm_seconds(std::uint64_t rows) const {
+    RmsNormLaunch a;
+    a.rows = rows;
+    a.width = a.x_stride = a.y_stride = index_.model.dim;
+    return kernel_seconds(a, card_);
+  }
+
+  double sum_seconds(std::uint64_t rows) const {
+    AddLaunch a;
+    a.n = rows * index_.model.dim;
+    return kernel_seconds(a, card_);
+  }
+
+  double gate_seconds(std::uint64_t values) const {
+    GateLaunch a;
+    a.n = values;
+    return kernel_seconds(a, card_);
+  }
+
+  double rotate_seconds(std::uint64_t rows, std::uint64_t heads, std::uint64_t head_dim) const {
+    if (index_.model.position != compress::PositionKind::rope_half) return 0;
+    RotateLaunch a;
+    a.rows = rows;
+    a.heads = heads;
+    a.head_dim = head_dim;
+    a.half = head_dim / 2;
+    a.x_stride = heads * head_dim;
+    return kernel_seconds(a, card_);
+  }
+
+  double store_seconds(std::uint64_t rows, const compress::LayerDescription& layer) const {
+    StoreKvLaunch a;
+    a.rows = rows;
+    a.kv_heads = layer.kv_heads;
+    a.head_dim = layer.head_dim;
+    a.type = program_.kv_type;
+    return kernel_seconds(a, card_);
+  }
+
+  double attend_seconds(const StepModule& step, const compress::LayerDescription& layer) const {
+    AttendLaunch a;
+    a.rows = step.rows;
+    a.heads = layer.heads;
+    a.kv_heads = layer.kv_heads;
+    a.head_dim = layer.head_dim;
+    a.type = program_.kv_type;
+    if (index_.model.position == compress::PositionKind::segment_relative_bias) a.bias_by_distance = kSomewhere;
+    return kernel_seconds(a, card_, {step.most_keys, step.all_keys});
+  }
+
+  // ---- stages
 
   CardStage::HostWork host_work(const Work& work, std::uint64_t rows, std::size_t disk_turn) const {
-    return {host_product_seconds(of_rows(work, rows), host_), static_cast<double>(work.bytes), disk_turn};
+    const auto bytes = static_cast<double>(work.bytes), many = static_cast<double>(rows);
+    return {host_product_seconds({bytes, work.int8_operations * many, work.f32_operations * many}, host_), bytes, disk_turn};
   }
 
-  // before: what makes the input. beside: what the card has to do besides multiplying.
-  void add_products(const std::vector<std::pair<std::uint32_t, Piece>>& pieces, double before, double beside, std::uint64_t rows,
-                    std::uint64_t input) {
+  // before: seconds of what makes the input, which has `width` values a row.
+  void add_products(const std::vector<std::pair<std::uint32_t, Piece>>& pieces, double before, std::uint64_t rows, std::uint64_t width) {
     CardStage stage;
-    stage.input_bytes = input;
-    Work there, in_memory;  // on the card; of the host, without waiting for the disk
+    stage.input_bytes = rows * width * sizeof(float);
+    std::vector<Run> there;  // on the card
+    Work in_memory;          // of the host, without waiting for the disk
     std::uint64_t host_strips = 0;
     bool is_quantized = false;
     std::vector<CardStage::CardWork> copied;
     for (const auto& [c, piece] : pieces) {
       host_strips += piece.host.strips;
-      is_quantized = is_quantized || piece.card.int8_operations > 0;
-      if (copy_of_[c] == kNone)
-        there.add(piece.card);
-      else if (piece.card.bytes > 0)
-        copied.push_back({kernel_seconds(piece.card, rows), copy_of_[c]});
+      double seconds = 0;
+      for (const Run& run : piece.card) {
+        is_quantized = is_quantized || kernels::takes_groups(index_.tensors[run.tensor].layout);
+        if (copy_of_[c] != kNone)
+          seconds += product_seconds(run, rows);
+        else if (run.goes_on && !there.empty() && there.back().tensor == run.tensor)
+          there.back().strips += run.strips;
+        else
+          there.push_back(run);
+      }
+      if (seconds > 0) copied.push_back({seconds, copy_of_[c]});
       if (piece.host.bytes == 0) continue;
       if (disk_of_[c] == kNone) {
         in_memory.add(piece.host);
@@ -206,23 +284,26 @@ class Builder {
     }
     if (pieces.empty()) return;
     // Rows live on the card, also where the host multiplies all of them.
-    if (is_quantized) beside += card_.launch_s;
-    stage.card_before = before;
-    stage.card.push_back({beside + kernel_seconds(there, rows), kNone});
+    double seconds = is_quantized ? quantize_seconds(rows, width) : 0;
+    for (const Run& run : there) seconds += product_seconds(run, rows);
+    stage.card_before = std::exchange(behind_, 0) + before;
+    stage.card.push_back({seconds, kNone});
     stage.card.insert(stage.card.end(), copied.begin(), copied.end());
     step_.stages.push_back(std::move(stage));
   }
 
-  void add_attention(const StepModule& step, bool on_card, std::uint64_t input, std::uint64_t output) {
+  void add_attention(const StepModule& step, const compress::LayerDescription& layer, bool on_card) {
+    const std::uint64_t heads = std::uint64_t{layer.heads} * layer.head_dim, kv = std::uint64_t{layer.kv_heads} * layer.head_dim;
     CardStage stage;
-    const auto kv = static_cast<double>(step.kv_bytes), operations = static_cast<double>(step.attention_operations);
     if (on_card) {
-      const int launches = kLaunchesOfAttention + (index_.model.position == compress::PositionKind::rope_half ? kLaunchesOfRotation : 0);
-      stage.card.push_back({launches * card_.launch_s + card_seconds({kv, 0, operations}, card_), kNone});
+      const double rotations =
+          rotate_seconds(step.rows, layer.heads, layer.head_dim) + rotate_seconds(step.rows, layer.kv_heads, layer.head_dim);
+      stage.card.push_back({rotations + store_seconds(step.rows, layer) + attend_seconds(step, layer), kNone});
     } else {
-      stage.host.push_back({host_.meeting_s + host_attention_seconds(kv, operations, host_), kv, kNone});
-      stage.input_bytes = input;
-      stage.output_bytes = output;
+      const auto kv_bytes = static_cast<double>(step.kv_bytes), operations = static_cast<double>(step.attention_operations);
+      stage.host.push_back({host_.meeting_s + host_attention_seconds(kv_bytes, operations, host_), kv_bytes, kNone});
+      stage.input_bytes = step.rows * (heads + 2 * kv) * sizeof(float);
+      stage.output_bytes = step.rows * heads * sizeof(float);
     }
     step_.stages.push_back(std::move(stage));
   }
@@ -250,6 +331,7 @@ class Builder {
   const Card& card_;
   const CardHost& host_;
   std::map<std::uint32_t, std::size_t> copy_of_, disk_of_;
+  double behind_ = 0;  // seconds of what the card does with the output of the stage before, when the host's part of it is there, too
   CardStep step_;
 };
 

@@ -1,4 +1,4 @@
-// A step program with a placement as what the card simulator plays: stages with the card's kernels and the host's share, the copies and the reads. Kernel times come from the rows of the card table.
+// A step program with a placement as what the card simulator plays: stages with the card's kernels and the host's share, the copies and the reads. Kernel times come from the card table and the kernel table.
 #pragma once
 
 #include "compress/leaf_index.h"

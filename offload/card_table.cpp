@@ -14,26 +14,21 @@ constexpr double kPcie3x16 = 11.4e9, kPcie4x16 = 22.8e9;
 // Assumed for all rows, in the order of what is commonly measured: 8 us for a copy that finds the link idle, from the call to the last byte; 3 us for a kernel behind another one, beyond its work.
 constexpr double kLatency = 8e-6, kLaunch = 3e-6;
 
-// 80 % of the peak of memory: a cycle-level simulation of a dp4a product on a card like the GTX 1060 reached 78 % (150 GB/s of 192). Half of the peak of arithmetic is assumed for tiled int8 products, a third of
-// f32's for attention.
-constexpr double kDram = 0.8, kInt8 = 0.5, kF32 = 0.33;
+// 80 % of the peak of memory: a cycle-level simulation of a dp4a product on a card like the GTX 1060 reached 78 % (150 GB/s of 192). What kernels reach of arithmetic is in kernel_table.cpp.
+constexpr double kDram = 0.8;
 
 // Assumed: a display and the driver leave 93 % to programs, the context of one process takes 160 to 400 MiB of that.
 constexpr double kFree = 0.93;
 
-// dp4a: 8 operations a lane and clock; lanes that have it: 128 of an SM on Pascal, 64 from Turing on (matrix units are not used). Peaks at the boost clocks of the data sheets:
-//   GTX 1060 3 GB   9 SM, 1.708 GHz, 192 GB/s     GTX 1060 6 GB  10 SM, 1.708 GHz, 192 GB/s    GTX 1650       14 SM, 1.665 GHz, 128 GB/s (GDDR5)
-//   GTX 1080 Ti    28 SM, 1.582 GHz, 484 GB/s     RTX 2060       30 SM, 1.680 GHz, 336 GB/s    RTX 3060       28 SM, 1.777 GHz, 360 GB/s
-//   RTX 4090      128 SM, 2.520 GHz, 1008 GB/s
-// Two copy engines are assumed for all of them: they copy up and down at once.
+// Memory, multiprocessors and boost clocks as the data sheets have them (the GTX 1650 with GDDR5). Lanes of a multiprocessor that do dp4a: 128 on Pascal, 64 from Turing on (matrix units are not used). Two copy engines are assumed for all of them: they copy up and down at once.
 constexpr Card kCards[] = {
-    {"gtx1060-3gb", 61, 3 * kGiB, kFree, 160 * kMiB, 192e9, kDram, 15.7e12, 3.9e12, kInt8, kF32, kPcie3x16, kLatency, kLaunch, 2},
-    {"gtx1060-6gb", 61, 6 * kGiB, kFree, 160 * kMiB, 192e9, kDram, 17.5e12, 4.4e12, kInt8, kF32, kPcie3x16, kLatency, kLaunch, 2},
-    {"gtx1650-4gb", 75, 4 * kGiB, kFree, 160 * kMiB, 128e9, kDram, 11.9e12, 3.0e12, kInt8, kF32, kPcie3x16, kLatency, kLaunch, 2},
-    {"gtx1080ti", 61, 11 * kGiB, kFree, 180 * kMiB, 484e9, kDram, 45.3e12, 11.3e12, kInt8, kF32, kPcie3x16, kLatency, kLaunch, 2},
-    {"rtx2060-6gb", 75, 6 * kGiB, kFree, 180 * kMiB, 336e9, kDram, 25.8e12, 6.5e12, kInt8, kF32, kPcie3x16, kLatency, kLaunch, 2},
-    {"rtx3060-12gb", 86, 12 * kGiB, kFree, 220 * kMiB, 360e9, kDram, 25.5e12, 12.7e12, kInt8, kF32, kPcie4x16, kLatency, kLaunch, 2},
-    {"rtx4090", 89, 24 * kGiB, kFree, 400 * kMiB, 1008e9, kDram, 165e12, 82.6e12, kInt8, kF32, kPcie4x16, kLatency, kLaunch, 2},
+    {"gtx1060-3gb", 61, 3 * kGiB, kFree, 160 * kMiB, 192e9, kDram, 9, 1.708e9, 128, kPcie3x16, kLatency, kLaunch, 2},
+    {"gtx1060-6gb", 61, 6 * kGiB, kFree, 160 * kMiB, 192e9, kDram, 10, 1.708e9, 128, kPcie3x16, kLatency, kLaunch, 2},
+    {"gtx1650-4gb", 75, 4 * kGiB, kFree, 160 * kMiB, 128e9, kDram, 14, 1.665e9, 64, kPcie3x16, kLatency, kLaunch, 2},
+    {"gtx1080ti", 61, 11 * kGiB, kFree, 180 * kMiB, 484e9, kDram, 28, 1.582e9, 128, kPcie3x16, kLatency, kLaunch, 2},
+    {"rtx2060-6gb", 75, 6 * kGiB, kFree, 180 * kMiB, 336e9, kDram, 30, 1.680e9, 64, kPcie3x16, kLatency, kLaunch, 2},
+    {"rtx3060-12gb", 86, 12 * kGiB, kFree, 220 * kMiB, 360e9, kDram, 28, 1.777e9, 64, kPcie4x16, kLatency, kLaunch, 2},
+    {"rtx4090", 89, 24 * kGiB, kFree, 400 * kMiB, 1008e9, kDram, 128, 2.520e9, 64, kPcie4x16, kLatency, kLaunch, 2},
 };
 
 // Usable memory is 80 % of the peak: two channels of DDR4-2666 have 42.7 GB/s, of DDR3-1600 25.6, of DDR5-5600 89.6; one channel of DDR4-2400 has 19.2. Processors are assumed: int8 with AVX2 on 6 cores (4 with DDR3

@@ -10,24 +10,23 @@ namespace leafcutter::offload {
 
 struct Card {
   const char* name;
-  int capability;                // compute capability, 61 for 6.1
-  std::uint64_t memory_bytes;    // on the card
-  double free_share;             // of it that programs get: the rest is the display's and the driver's
-  std::uint64_t context_bytes;   // taken by the driver for one process: context, code, stacks. Charged to the budget of device memory
-  double dram_bytes_per_s;       // peak
-  double dram_share;             // of the peak that kernels reach
-  double int8_ops_per_s;         // dp4a, peak; multiply and add count as two
-  double f32_ops_per_s;          // peak
-  double int8_share, f32_share;  // of the peaks that kernels reach
-  double link_bytes_per_s;       // host -> device, usable, from pinned memory
-  double link_latency_s;         // of a copy that finds the link idle; of activations going down and results coming up
-  double launch_s;               // what a kernel takes beyond moving and computing
-  int copy_engines;              // with one, copies down wait for the copy that is on its way up
+  int capability;               // compute capability, 61 for 6.1
+  std::uint64_t memory_bytes;   // on the card
+  double free_share;            // of it that programs get: the rest is the display's and the driver's
+  std::uint64_t context_bytes;  // taken by the driver for one process: context, code, stacks. Charged to the budget of device memory
+  double dram_bytes_per_s;      // peak
+  double dram_share;            // of the peak that kernels reach
+  int multiprocessors;
+  double clock_hz;
+  int dot_lanes;            // of a multiprocessor: dp4a instructions of threads a clock
+  double link_bytes_per_s;  // host -> device, usable, from pinned memory
+  double link_latency_s;    // of a copy that finds the link idle; of activations going down and results coming up
+  double launch_s;          // what a kernel takes beyond moving and computing
+  int copy_engines;         // with one, copies down wait for the copy that is on its way up
 
   std::uint64_t free_bytes() const { return static_cast<std::uint64_t>(static_cast<double>(memory_bytes) * free_share); }
   double usable_dram() const { return dram_bytes_per_s * dram_share; }
-  double usable_int8() const { return int8_ops_per_s * int8_share; }
-  double usable_f32() const { return f32_ops_per_s * f32_share; }
+  double int8_ops_per_s() const { return 8.0 * multiprocessors * dot_lanes * clock_hz; }  // peak; multiply and add count as two
 };
 
 struct CardHost {

@@ -5,14 +5,17 @@
 #include <string>
 #include <vector>
 
+#include "kernels/kv_type.h"
+
 namespace leafcutter::offload {
 
 struct StepModule {
-  std::uint32_t module = 0;                // index into LeafIndex::modules
-  std::uint64_t rows = 0;                  // that go through its products
-  std::uint64_t attention_operations = 0;  // multiply and add count as two, for all rows
-  std::uint64_t kv_bytes = 0;              // keys and values read
-  std::uint64_t row_bytes = 0;             // moved by what works row by row: norms, activations, sums, quantizing
+  std::uint32_t module = 0;                   // index into LeafIndex::modules
+  std::uint64_t rows = 0;                     // that go through its products
+  std::uint64_t attention_operations = 0;     // multiply and add count as two, for all rows
+  std::uint64_t kv_bytes = 0;                 // keys and values read
+  std::uint64_t most_keys = 0, all_keys = 0;  // that are seen by the row which sees the most; by all rows, added up
+  std::uint64_t row_bytes = 0;                // moved by what works row by row: norms, activations, sums, quantizing
 };
 
 struct BufferNeed {
@@ -22,6 +25,7 @@ struct BufferNeed {
 
 struct StepProgram {
   std::uint64_t rows = 0;
+  kernels::KvType kv_type = kernels::KvType::f16;
   std::uint64_t block_rows =
       0;  // that go through a module at a time, all of a module's chunks held until the last block is through; 0: all rows at once
   std::vector<StepModule> modules;  // in order of execution; the head only when logits are wanted

@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/kv_rows.h"
-#include "kernels/matmul.h"
 #include "offload/card_costs.h"
 #include "offload/emulated_device.h"
 
@@ -21,36 +19,15 @@ constexpr double kNothing = 1e-12;  // seconds, bytes: sums of fractions do not 
 // As in card_simulator.cpp: products of the host keep at least this share of its memory, whatever is copied.
 constexpr double kLeastShare = 0.05;
 
-// ---- what a kernel of these arguments takes, without its launch
-
-CardWork work_of(const ProductLaunch& a) {
-  const auto bytes = static_cast<double>(a.strips * kernels::strip_bytes(a.layout, a.k));
-  const double operations = 2.0 * static_cast<double>(a.strips * kernels::kStripRows * a.k * a.rows);
-  return kernels::takes_groups(a.layout) ? CardWork{bytes, operations, 0} : CardWork{bytes, 0, operations};
-}
-
 // The table lies in device memory, which here is the host's, and is there: the stream has been waited for.
-CardWork work_of(const AttendLaunch& a) {
+SeenKeys keys_of(const AttendLaunch& a) {
   const auto* rows = reinterpret_cast<const DeviceAttentionRow*>(a.table.value);
-  std::uint64_t most = 0, seen = 0;
+  SeenKeys keys;
   for (std::uint64_t r = 0; r < a.rows; r++) {
-    most = std::max(most, rows[r].visible);
-    seen += rows[r].visible;
+    keys.most = std::max(keys.most, rows[r].visible);
+    keys.all += rows[r].visible;
   }
-  const auto kv = static_cast<double>(2 * a.kv_heads * kernels::kv_row_bytes(a.type, a.head_dim) * most);
-  return {kv, 0, static_cast<double>(a.heads * (4 * a.head_dim + (a.bias_by_distance ? 1 : 0)) * seen)};
-}
-
-CardWork work_of(DeviceKernel kernel, const void* arguments) {
-  if (kernel == DeviceKernel::product) return work_of(*static_cast<const ProductLaunch*>(arguments));
-  if (kernel == DeviceKernel::attend) return work_of(*static_cast<const AttendLaunch*>(arguments));
-  // What goes row by row moves what it reads and writes; of a cache only the rows that are stored.
-  std::vector<DeviceAccess> accesses;
-  device_kernel(kernel).accesses(arguments, accesses);
-  CardWork work;
-  for (const DeviceAccess& access : accesses)
-    if (kernel != DeviceKernel::store_kv || !access.write) work.bytes += static_cast<double>(access.rows * access.row_bytes);
-  return work;
+  return keys;
 }
 
 std::unique_ptr<Device> emulation_of(const VirtualDeviceOptions& options) {
@@ -136,15 +113,19 @@ class VirtualDevice final : public Device {
   }
   void copy_on_device(DeviceAddress to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
     real_->copy_on_device(to, from, shape, stream);
-    const auto bytes = 2 * static_cast<double>(shape.rows * shape.row_bytes);
-    enqueue(stream, {.kind = Kind::kernel, .left = card_.launch_s + card_seconds({bytes, 0, 0}, card_)});
+    enqueue(stream, {.kind = Kind::kernel, .left = copy_seconds(shape.rows * shape.row_bytes, card_)});
   }
 
   using Device::launch;
   void launch(DeviceKernel kernel, const void* arguments, DeviceStream stream) override {
-    if (kernel == DeviceKernel::attend) real_->synchronize(stream);
+    SeenKeys keys;
+    if (kernel == DeviceKernel::attend) {
+      real_->synchronize(stream);
+      keys = keys_of(*static_cast<const AttendLaunch*>(arguments));
+    }
+    const double seconds = kernel_seconds(kernel, arguments, card_, keys);
     real_->launch(kernel, arguments, stream);
-    enqueue(stream, {.kind = Kind::kernel, .left = card_.launch_s + card_seconds(work_of(kernel, arguments), card_)});
+    enqueue(stream, {.kind = Kind::kernel, .left = seconds});
   }
 
   void host_worked(const HostWork& work) override {

@@ -8,6 +8,7 @@ offload::StepProgram step_program(const compress::LeafIndex& index, std::uint64_
                                   kernels::KvType kv_type) {
   offload::StepProgram program;
   program.rows = rows;
+  program.kv_type = kv_type;
   for (std::uint32_t m = 0; m < index.modules.size(); m++) {
     const compress::ModuleEntry& module = index.modules[m];
     const bool is_head = module.kind == ModuleKind::head || (module.kind == ModuleKind::embedding && index.model.tied_head);
@@ -25,7 +26,9 @@ offload::StepProgram step_program(const compress::LeafIndex& index, std::uint64_
       // Rows of a prompt see all of each other in CPM-Ant, half elsewhere; there each score has a bias, too.
       const bool bidirectional = index.model.position == compress::PositionKind::segment_relative_bias;
       const std::uint64_t seen = bidirectional ? positions : positions - rows / 2;
-      step.attention_operations = std::uint64_t{layer.heads} * (4 * layer.head_dim + bidirectional) * rows * seen;
+      step.most_keys = positions;
+      step.all_keys = rows * seen;
+      step.attention_operations = std::uint64_t{layer.heads} * (4 * layer.head_dim + bidirectional) * step.all_keys;
       step.row_bytes += rows * 4 * std::uint64_t{layer.heads} * layer.head_dim * sizeof(float);
     } else if (module.kind == ModuleKind::feed_forward) {
       step.row_bytes += rows * 4 * std::uint64_t{index.model.layers[module.layer].ff_width} * sizeof(float);

@@ -1,10 +1,14 @@
 // card_costs: what the kernels of this program cost on a GTX 1060, by the model of tests/support/ptx/cost_model.h. Nothing was measured on a card.
+// card_costs --table: the rows of offload/kernel_table.cpp.
 #include "tests/support/ptx_launch/card_costs.h"
 
 #include <cstdio>
 #include <exception>
 #include <set>
+#include <string_view>
 #include <utility>
+
+#include "tests/support/ptx_launch/fitted_costs.h"
 
 using namespace leafcutter;
 using namespace leafcutter::ptx;
@@ -52,9 +56,22 @@ void products(const Size& size, kernels::Layout layout, const char* format, std:
   }
 }
 
+void print_table() {
+  for (const FittedCost& cost : fitted_costs())
+    std::printf("    {\"%s\", %.4g, %.4g},\n", cost.function.c_str(), cost.block_clocks, cost.unit_clocks);
+}
+
 }  // namespace
 
-int main() try {
+int main(int argc, char** argv) try {
+  if (argc == 2 && std::string_view(argv[1]) == "--table") {
+    print_table();
+    return 0;
+  }
+  if (argc > 1) {
+    std::fprintf(stderr, "usage: card_costs [--table]\n");
+    return 2;
+  }
   std::printf("a launch itself takes %.0f us more (assumed)\n", 1e6 * kLaunchSeconds);
   for (const Size& size : kSizes)
     for (const std::uint64_t rows : {std::uint64_t{1}, std::uint64_t{160}, std::uint64_t{512}}) {
@@ -69,7 +86,7 @@ int main() try {
         [&](const CardModel& card) { return share_of_f32_rate(cost, 32, 128, rows, 288, card); }, "f32's rate");
     print("rms_norm", rms_norm_cost(rows, 4096), none, nullptr);
     print("quantize_rows", quantize_rows_cost(rows, 4096), none, nullptr);
-    print("gate", gate_cost(rows * 10240), none, nullptr);
+    print("gate", gate_cost(rows * 10240, kernels::Gate::gelu_erf), none, nullptr);
     print("add", add_cost(rows * 4096), none, nullptr);
   }
   return 0;

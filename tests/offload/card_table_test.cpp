@@ -18,6 +18,8 @@ TEST_CASE("cards and hosts are found by their names, and a name that is not know
     CHECK(card.free_bytes() < card.memory_bytes);
     CHECK(card.usable_dram() > card.link_bytes_per_s);
     CHECK(card.capability >= 61);
+    CHECK(card.multiprocessors > 0);
+    CHECK(card.dot_lanes == (card.capability < 70 ? 128 : 64));
     CHECK(card.copy_engines >= 1);
   }
   for (const char* name : {"gtx1060-3gb", "gtx1060-6gb", "gtx1650-4gb", "gtx1080ti", "rtx2060-6gb", "rtx3060-12gb", "rtx4090"})

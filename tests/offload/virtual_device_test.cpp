@@ -18,8 +18,6 @@ VirtualDeviceOptions slow_card() {
   options.card.link_latency_s = 0.5;
   options.card.dram_bytes_per_s = 10e6;
   options.card.dram_share = 1;
-  options.card.int8_ops_per_s = options.card.f32_ops_per_s = 1e15;
-  options.card.int8_share = options.card.f32_share = 1;
   options.card.launch_s = 0.25;
   options.card.copy_engines = 2;
   options.host.dram_bytes_per_s = options.host.product_bytes_per_s = 2e6;

@@ -1,4 +1,4 @@
-// Budgets of the kernels on a GTX 1060 by the cost model (cost_model.h). No card has confirmed them, and offload/card_table.cpp does not start from them yet.
+// Budgets of the kernels on a GTX 1060 by the cost model (cost_model.h). No card has confirmed them.
 #include "tests/support/ptx_launch/card_costs.h"
 
 #include <doctest/doctest.h>

@@ -114,13 +114,13 @@ LaunchCost quantize_rows_cost(std::uint64_t rows, std::uint64_t k) {
   return {run_embedded(a, kSampledBlocks)};
 }
 
-LaunchCost gate_cost(std::uint64_t n) {
+LaunchCost gate_cost(std::uint64_t n, kernels::Gate gate) {
   kernels::GateLaunch a;
   const Buffer values = floats(n), up = floats(n);
   a.values = values.address();
   a.up = up.address();
   a.n = n;
-  a.gate = kernels::Gate::gelu_tanh;
+  a.gate = gate;
   return {run_embedded(a, kSampledBlocks)};
 }
 
@@ -130,6 +130,49 @@ LaunchCost add_cost(std::uint64_t n) {
   a.x = x.address();
   a.y = y.address();
   a.n = n;
+  return {run_embedded(a, kSampledBlocks)};
+}
+
+LaunchCost rotate_cost(std::uint64_t rows, std::uint64_t heads, std::uint64_t head_dim) {
+  kernels::RotateLaunch a;
+  a.half = head_dim / 2;
+  const Buffer x = floats(rows * heads * head_dim), cos = floats(rows * a.half), sin = floats(rows * a.half);
+  a.x = x.address();
+  a.cos = cos.address();
+  a.sin = sin.address();
+  a.rows = rows;
+  a.heads = heads;
+  a.head_dim = head_dim;
+  a.x_stride = heads * head_dim;
+  return {run_embedded(a, kSampledBlocks)};
+}
+
+LaunchCost store_kv_cost(std::uint64_t rows, std::uint64_t kv_heads, std::uint64_t head_dim, kernels::KvType type) {
+  kernels::StoreKvLaunch a;
+  a.rows = rows;
+  a.kv_heads = kv_heads;
+  a.head_dim = head_dim;
+  a.head_stride = rows * kernels::kv_row_bytes(type, head_dim);
+  a.type = type;
+  const Buffer k = floats(rows * kv_heads * head_dim), v = floats(rows * kv_heads * head_dim), slots(rows * sizeof(std::uint32_t)),
+               keys(kv_heads * a.head_stride), values(kv_heads * a.head_stride);
+  std::iota(slots.as<std::uint32_t>(), slots.as<std::uint32_t>() + rows, 0u);
+  a.k = k.address();
+  a.v = v.address();
+  a.slots = slots.address();
+  a.keys = keys.address();
+  a.values = values.address();
+  return {run_embedded(a, kSampledBlocks)};
+}
+
+LaunchCost rank_cost(std::uint64_t rows, std::uint64_t width) {
+  kernels::RankLaunch a;
+  const Buffer x = floats(rows * width), best(rows * sizeof(kernels::Ranked));
+  a.x = x.address();
+  a.best = best.address();
+  a.rows = rows;
+  a.width = a.x_stride = width;
+  a.k = 1;
   return {run_embedded(a, kSampledBlocks)};
 }
 

@@ -20,8 +20,11 @@ LaunchCost attend_cost(std::uint64_t heads, std::uint64_t kv_heads, std::uint64_
                        std::uint64_t visible, bool biased);
 LaunchCost rms_norm_cost(std::uint64_t rows, std::uint64_t width);
 LaunchCost quantize_rows_cost(std::uint64_t rows, std::uint64_t k);
-LaunchCost gate_cost(std::uint64_t n);
+LaunchCost gate_cost(std::uint64_t n, kernels::Gate gate);
 LaunchCost add_cost(std::uint64_t n);
+LaunchCost rotate_cost(std::uint64_t rows, std::uint64_t heads, std::uint64_t head_dim);
+LaunchCost store_kv_cost(std::uint64_t rows, std::uint64_t kv_heads, std::uint64_t head_dim, kernels::KvType type);
+LaunchCost rank_cost(std::uint64_t rows, std::uint64_t width);  // the largest of each row
 
 // Of a product of quantized weights: the dp4a instructions that its operations need, over those that the card could do in that time.
 double share_of_dot_rate(const LaunchCost& cost, std::uint64_t k, std::uint64_t outputs, std::uint64_t rows, const CardModel& card);
