@@ -218,7 +218,7 @@ class DriverDevice final : public CudaDevice {
   using Device::launch;
   void launch(DeviceKernel kernel, const void* arguments, DeviceStream stream) override {
     enter();
-    const gpu::LaunchShape shape = gpu::launch_shape(kernel, arguments);
+    const gpu::LaunchShape shape = shape_of(kernel, arguments);
     if (shape.empty()) return;
     void* parameters[] = {const_cast<void*>(arguments)};  // the driver copies the struct
     check(driver_.launch, shape.function, DeviceFailure::launch, functions_.at(shape.function), shape.grid[0], shape.grid[1], shape.grid[2],
@@ -226,6 +226,12 @@ class DriverDevice final : public CudaDevice {
   }
 
  private:
+  gpu::LaunchShape shape_of(DeviceKernel kernel, const void* arguments) const {
+    try {
+      return gpu::launch_shape(kernel, arguments);
+    } catch (const Error& e) { throw DeviceError(DeviceFailure::launch, properties_.name, e.what()); }
+  }
+
   CudaStream stream_of(DeviceStream id) const { return streams_.at(static_cast<std::size_t>(id)); }
   CudaEvent event_of(DeviceEvent id) const { return events_.at(static_cast<std::size_t>(id)); }
 

@@ -42,12 +42,13 @@ std::size_t kernels_for(const kernels::AttendLaunch& a) {
     const unsigned alignment = kv_row_alignment(a.type, kKernels[i].head_dim);
     if (kKernels[i].head_dim == a.head_dim && (a.keys.value | a.values.value | a.head_stride) % alignment == 0) return i;
   }
-  throw Error(ErrorKind::device, "attend", "there is no kernel for keys of type " + std::to_string(static_cast<int>(a.type)));
+  throw Error(ErrorKind::device, "attend", "there is no CUDA kernel for keys of type " + std::to_string(static_cast<int>(a.type)),
+              "use --kv-type f16");
 }
 
 LaunchShape shape(const kernels::AttendLaunch& a) {
   if (a.rows == 0) return {};
-  const auto refuse = [](const std::string& problem) -> void { throw Error(ErrorKind::device, "attend", problem); };
+  const auto refuse = [](const std::string& problem) -> void { throw Error(ErrorKind::device, "attend", problem, "use --device cpu"); };
   if (a.head_dim == 0 || a.head_dim % 2 != 0 || a.head_dim > kAttendMostHeadDim)
     refuse("expected an even head dimension of at most " + std::to_string(kAttendMostHeadDim) + ", found " + std::to_string(a.head_dim));
   if (a.kv_heads == 0 || a.kv_heads > kMostGridYz || a.heads % a.kv_heads != 0)

@@ -33,7 +33,8 @@ std::uint32_t grid_y_for(const char* function, std::uint64_t n, std::uint64_t pe
 LaunchShape launch_shape(kernels::DeviceKernel kernel, const void* arguments) {
   for (const LaunchFamily* family : kFamilies)
     if (family->kernel == kernel) return family->shape(arguments);
-  throw Error(ErrorKind::device, "kernel " + std::to_string(static_cast<int>(kernel)), "there is no CUDA kernel for it");
+  throw Error(ErrorKind::device, "kernel " + std::to_string(static_cast<int>(kernel)), "there is no CUDA kernel for it",
+              "use --device cpu");
 }
 
 std::vector<const char*> device_functions() {

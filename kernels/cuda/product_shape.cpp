@@ -30,7 +30,9 @@ LaunchShape shape(const kernels::ProductLaunch& a) {
   const auto layout = static_cast<unsigned>(a.layout);
   if (layout < kFirst || layout > kLast || a.k == 0)
     throw Error(ErrorKind::device, "product",
-                "there is no CUDA kernel for layout " + std::to_string(layout) + ", k = " + std::to_string(a.k));
+                "expected a layout of " + std::to_string(kFirst) + " to " + std::to_string(kLast) +
+                    " and an input of at least one value, found layout " + std::to_string(layout) + ", k = " + std::to_string(a.k),
+                "compress the model again, or use --device cpu");
   const char* const* functions = kFunctions + (layout - kFirst) * kKinds;
 
   const bool tile = a.rows >= kTileFromRows;

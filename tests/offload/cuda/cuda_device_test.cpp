@@ -197,6 +197,32 @@ TEST_CASE("the driver is given what its functions take, in their order") {
   CHECK(fake.errors() == kNoErrors);
 }
 
+TEST_CASE("a launch that no kernel can have is a DeviceError with what to do, makes no call, and what comes next works") {
+  FakeCuda fake;
+  const auto device = make_cuda_device(fake.driver(), with_code());
+  const DeviceStream stream = device->make_stream();
+  ProductLaunch product;
+  product.layout = leafcutter::kernels::Layout::plain;
+  product.k = product.rows = product.strips = 1;
+  StoreKvLaunch store;
+  store.rows = 1;
+  store.kv_heads = 1 << 20;
+  store.head_dim = 64;
+  AttendLaunch attend;
+  attend.rows = attend.heads = attend.kv_heads = 1;
+  attend.head_dim = 3;
+  const auto refused = [&](const auto& launch, std::initializer_list<std::string> parts) {
+    expect_error([&] { device->launch(launch, stream); }, parts);
+    CHECK_THROWS_AS(device->launch(launch, stream), DeviceError);
+  };
+  refused(product, {device->properties().name, "product", "found layout 0", "--device cpu"});
+  refused(store, {device->properties().name, "lc_store_kv_f16", "1048576 blocks", "65535 at most", "fewer rows"});
+  refused(attend, {device->properties().name, "attend", "even head dimension", "found 3", "--device cpu"});
+  CHECK(fake.calls_of("cuLaunchKernel") == 0);
+  device->synchronize(stream);
+  CHECK(fake.errors() == kNoErrors);
+}
+
 TEST_CASE("a device may be used by one thread after another") {
   FakeCuda fake;
   const auto device = make_cuda_device(fake.driver(), with_code());
