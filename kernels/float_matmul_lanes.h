@@ -4,12 +4,14 @@
 
 #include "base/half.h"
 #include "kernels/matmul.h"
+#include "kernels/prefetch.h"
 #include "kernels/strip_shape.h"
 
 namespace leafcutter::kernels {
 namespace {
 
 constexpr std::size_t kSumChains = 4;
+constexpr std::size_t kFloatPrefetchBytes = 8192;
 
 template <class S, Layout kLayout>
 typename S::Float load_weights(const std::byte* at) {
@@ -30,12 +32,16 @@ void float_tile(const MatmulArgs& a, std::size_t strip, std::size_t row, std::si
   V sums[R][kSumChains];
   for (auto& chains : sums)
     for (V& sum : chains) sum = S::zero();
+  const bool prefetch = lane == 0 && row == 0 && needs_software_prefetch();  // the first of a strip's tiles reads it from memory
   std::size_t k = 0;
-  for (; k + kSumChains <= a.k; k += kSumChains)
+  for (; k + kSumChains <= a.k; k += kSumChains) {
+    if (prefetch)
+      for (std::size_t at = 0; at < kSumChains * kLine; at += 64) __builtin_prefetch(line + kFloatPrefetchBytes + at);
     for (std::size_t c = 0; c < kSumChains; c++, line += kLine) {
       const V w = load_weights<S, kLayout>(line);
       for (std::size_t r = 0; r < R; r++) sums[r][c] = S::fma(w, S::set1(x[r * a.x_stride + k + c]), sums[r][c]);
     }
+  }
   for (std::size_t c = 0; k < a.k; k++, c++, line += kLine) {
     const V w = load_weights<S, kLayout>(line);
     for (std::size_t r = 0; r < R; r++) sums[r][c] = S::fma(w, S::set1(x[r * a.x_stride + k]), sums[r][c]);

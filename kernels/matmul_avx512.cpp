@@ -10,6 +10,7 @@
 
 #include "kernels/float_matmul_lanes.h"
 #include "kernels/matmul_isa.h"
+#include "kernels/prefetch.h"
 #include "kernels/simd_avx512.h"
 #include "kernels/strip_shape.h"
 
@@ -21,10 +22,9 @@ using Floats = __m512;
 
 constexpr std::size_t kWords = kGroupWidth / 4;  // of 4 activations
 constexpr std::size_t kPrefetchBytes = 8192;     // ahead of the codes; half of it is 16 % slower for four rows
-constexpr std::size_t kPrefetchRows =
-    4;  // fewer rows run as fast as the processor fetches by itself, and its first-level cache has no misses to spare (docs/benchmarks.md)
-constexpr std::size_t kRows = 12;             // of a pass: 12 integer sums and 12 float sums stay in registers
-constexpr std::size_t kRowBlock = 5 * kRows;  // rows whose activations stay in the second-level cache beside the strips
+constexpr std::size_t kPrefetchRows = 4;         // from here on every processor gains by it; fewer rows: prefetch.h
+constexpr std::size_t kRows = 12;                // of a pass: 12 integer sums and 12 float sums stay in registers
+constexpr std::size_t kRowBlock = 5 * kRows;     // rows whose activations stay in the second-level cache beside the strips
 
 inline Ints load_line(const std::byte* p) { return _mm512_loadu_si512(p); }
 
@@ -112,13 +112,13 @@ inline void prefetch_quarter(const std::byte* block, std::size_t quarter) {
 }
 
 template <Layout kLayout, std::size_t R>
-inline void add_block_group(const std::byte* block, std::size_t s, const GroupFactors<kLayout>& factors, const ActivationGroup* x,
-                            Floats (&sums)[R]) {
+inline void add_block_group(const std::byte* block, std::size_t s, bool prefetch, const GroupFactors<kLayout>& factors,
+                            const ActivationGroup* x, Floats (&sums)[R]) {
   constexpr GroupShape kShape = group_shape(kLayout);
   constexpr std::size_t kWordsPerLine = kShape.bits == 4 ? 2 : 1;
   const std::byte* head = block + s * kShape.group_head;
   const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
-  if constexpr (R >= kPrefetchRows) prefetch_quarter<kLayout>(block, s);
+  if (prefetch) prefetch_quarter<kLayout>(block, s);
   Ints dots[R];
   for (std::size_t r = 0; r < R; r++) dots[r] = first_dot<kLayout>(x[r]);
 #pragma GCC unroll 8
@@ -142,6 +142,7 @@ void strip_times_rows(const MatmulArgs& a, std::size_t strip, std::size_t row) {
   const std::size_t groups = activation_groups(a.k);
   const std::byte* base = a.weights + strip * strip_bytes(kLayout, a.k);
   const GroupFactors<kLayout> factors(base);
+  const bool prefetch = R >= kPrefetchRows || needs_software_prefetch();
   Floats sums[R];
   for (Floats& sum : sums) sum = _mm512_setzero_ps();
   const std::byte* block = base + kShape.front;
@@ -149,8 +150,8 @@ void strip_times_rows(const MatmulArgs& a, std::size_t strip, std::size_t row) {
   std::size_t g = 0;
   for (; g + kGroupsPerBlock <= groups; g += kGroupsPerBlock, block += kShape.block_bytes(), x += kGroupsPerBlock * a.rows)
 #pragma GCC unroll 1  // four times the code would not fit the cache of decoded instructions: 5 to 15 % slower
-    for (std::size_t s = 0; s < kGroupsPerBlock; s++) add_block_group<kLayout, R>(block, s, factors, x + s * a.rows, sums);
-  for (std::size_t s = 0; g + s < groups; s++) add_block_group<kLayout, R>(block, s, factors, x + s * a.rows, sums);
+    for (std::size_t s = 0; s < kGroupsPerBlock; s++) add_block_group<kLayout, R>(block, s, prefetch, factors, x + s * a.rows, sums);
+  for (std::size_t s = 0; g + s < groups; s++) add_block_group<kLayout, R>(block, s, prefetch, factors, x + s * a.rows, sums);
   for (std::size_t r = 0; r < R; r++) store_outputs(a, strip, row + r, sums[r]);
 }
 
