@@ -152,6 +152,7 @@ template <Layout kLayout, std::size_t R>
 inline void add_half_group(const std::byte* head, const std::byte* codes, std::size_t h, const GroupFactors<kLayout>& factors,
                            const ActivationGroup* x, Floats (&sums)[R]) {
   constexpr std::size_t kWordsPerLine = 8 / group_shape(kLayout).bits;
+  asm("" : "+r"(x));  // else compilers keep the first half's broadcasts for the second, and spill them all
   Ints dots[R] = {};
 #pragma GCC unroll 8
   for (std::size_t line = 0; line < kWords / kWordsPerLine; line++) {
