@@ -36,7 +36,7 @@ void float_tile(const MatmulArgs& a, std::size_t strip, std::size_t row, std::si
   std::size_t k = 0;
   for (; k + kSumChains <= a.k; k += kSumChains) {
     if (prefetch)
-      for (std::size_t at = 0; at < kSumChains * kLine; at += 64) __builtin_prefetch(line + kFloatPrefetchBytes + at);
+      for (std::size_t at = 0; at < kSumChains * kLine; at += 64) prefetch_first_level(line + kFloatPrefetchBytes + at);
     for (std::size_t c = 0; c < kSumChains; c++, line += kLine) {
       const V w = load_weights<S, kLayout>(line);
       for (std::size_t r = 0; r < R; r++) sums[r][c] = S::fma(w, S::set1(x[r * a.x_stride + k + c]), sums[r][c]);

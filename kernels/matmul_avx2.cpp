@@ -12,6 +12,7 @@
 
 #include "kernels/float_matmul_lanes.h"
 #include "kernels/matmul_isa.h"
+#include "kernels/prefetch.h"
 #include "kernels/simd_avx2.h"
 #include "kernels/strip_shape.h"
 
@@ -132,7 +133,7 @@ template <Layout kLayout>
 inline void prefetch_quarter(const std::byte* block, std::size_t quarter) {
   constexpr std::size_t kLines = (group_shape(kLayout).block_bytes() + 63) / 64;
   for (std::size_t i = kLines * quarter / kGroupsPerBlock; i < kLines * (quarter + 1) / kGroupsPerBlock; i++)
-    _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * i), _MM_HINT_T0);
+    prefetch_first_level(block + kPrefetchBytes + 64 * i);
 }
 
 // The codes of half a line: two words of 4 bits, one of 8.

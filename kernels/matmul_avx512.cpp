@@ -22,9 +22,11 @@ using Floats = __m512;
 
 constexpr std::size_t kWords = kGroupWidth / 4;  // of 4 activations
 constexpr std::size_t kPrefetchBytes = 8192;     // ahead of the codes; half of it is 16 % slower for four rows
-constexpr std::size_t kPrefetchRows = 4;         // from here on every processor gains by it; fewer rows: prefetch.h
-constexpr std::size_t kRows = 12;                // of a pass: 12 integer sums and 12 float sums stay in registers
-constexpr std::size_t kRowBlock = 5 * kRows;     // rows whose activations stay in the second-level cache beside the strips
+constexpr std::size_t kNearPrefetchBytes =
+    1024;                                 // into the first level where the second is fetched for too: it has few places for lines under way
+constexpr std::size_t kPrefetchRows = 4;  // from here on every processor gains by it; fewer rows: prefetch.h
+constexpr std::size_t kRows = 12;         // of a pass: 12 integer sums and 12 float sums stay in registers
+constexpr std::size_t kRowBlock = 5 * kRows;  // rows whose activations stay in the second-level cache beside the strips
 
 inline Ints load_line(const std::byte* p) { return _mm512_loadu_si512(p); }
 
@@ -103,22 +105,36 @@ inline void unpack_line(const std::byte* codes, std::size_t line, Ints* u) {
   }
 }
 
+enum class Prefetch { none, first_level, both_levels };
+
+template <std::size_t R>
+Prefetch prefetch_of_rows() {
+  if (needs_software_prefetch()) return Prefetch::both_levels;
+  return R >= kPrefetchRows ? Prefetch::first_level : Prefetch::none;
+}
+
 // Every line of a block to come once, a quarter with each of the groups at hand.
 template <Layout kLayout>
-inline void prefetch_quarter(const std::byte* block, std::size_t quarter) {
+inline void prefetch_quarter(const std::byte* block, std::size_t quarter, Prefetch prefetch) {
   constexpr std::size_t kLines = (group_shape(kLayout).block_bytes() + 63) / 64;
-  for (std::size_t i = kLines * quarter / kGroupsPerBlock; i < kLines * (quarter + 1) / kGroupsPerBlock; i++)
-    _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * i), _MM_HINT_T0);
+  for (std::size_t i = kLines * quarter / kGroupsPerBlock; i < kLines * (quarter + 1) / kGroupsPerBlock; i++) {
+    if (prefetch == Prefetch::both_levels) {
+      prefetch_second_level(block + kPrefetchBytes + 64 * i);
+      prefetch_first_level(block + kNearPrefetchBytes + 64 * i);
+    } else {
+      prefetch_first_level(block + kPrefetchBytes + 64 * i);
+    }
+  }
 }
 
 template <Layout kLayout, std::size_t R>
-inline void add_block_group(const std::byte* block, std::size_t s, bool prefetch, const GroupFactors<kLayout>& factors,
+inline void add_block_group(const std::byte* block, std::size_t s, Prefetch prefetch, const GroupFactors<kLayout>& factors,
                             const ActivationGroup* x, Floats (&sums)[R]) {
   constexpr GroupShape kShape = group_shape(kLayout);
   constexpr std::size_t kWordsPerLine = kShape.bits == 4 ? 2 : 1;
   const std::byte* head = block + s * kShape.group_head;
   const std::byte* codes = block + kShape.block_head() + s * kShape.group_codes;
-  if (prefetch) prefetch_quarter<kLayout>(block, s);
+  if (prefetch != Prefetch::none) prefetch_quarter<kLayout>(block, s, prefetch);
   Ints dots[R];
   for (std::size_t r = 0; r < R; r++) dots[r] = first_dot<kLayout>(x[r]);
 #pragma GCC unroll 8
@@ -142,7 +158,7 @@ void strip_times_rows(const MatmulArgs& a, std::size_t strip, std::size_t row) {
   const std::size_t groups = activation_groups(a.k);
   const std::byte* base = a.weights + strip * strip_bytes(kLayout, a.k);
   const GroupFactors<kLayout> factors(base);
-  const bool prefetch = R >= kPrefetchRows || needs_software_prefetch();
+  const Prefetch prefetch = prefetch_of_rows<R>();
   Floats sums[R];
   for (Floats& sum : sums) sum = _mm512_setzero_ps();
   const std::byte* block = base + kShape.front;
