@@ -82,14 +82,16 @@ class ProductProbe {
         kernel_(kernels::matmul_kernel(product.layout, kernels::default_isa())),
         strip_bytes_(kernels::strip_bytes(product.layout, product.k)),
         x_(kManyRows * k_, 0.5f),
-        groups_(kernels::activation_groups(k_) * kManyRows) {}
+        groups_(kernels::activation_groups(k_) * kManyRows) {
+    kernels::quantize_rows_portable(
+        {x_.data(), k_, kManyRows, k_, 0, kManyRows, groups_.data()});  // all alike: records of fewer rows are their beginning
+  }
 
   // Seconds of one pass over `bytes` of weights, from `begin` on, with `rows` rows.
   void pass(std::size_t bytes, std::size_t rows, std::size_t begin = 0) {
     const std::byte* const weights = weights_ + begin;
     const std::size_t strips = bytes / strip_bytes_, step = std::max<std::size_t>(2, kPieceBytes / strip_bytes_);
     y_.resize(std::max(y_.size(), rows * strips * kernels::kStripRows));
-    kernels::quantize_rows_portable({x_.data(), k_, rows, k_, 0, rows, groups_.data()});
     team_.run((strips + step - 1) / step, [&](std::size_t piece, std::size_t) {
       kernels::MatmulArgs args{};
       args.weights = weights + piece * step * strip_bytes_;
