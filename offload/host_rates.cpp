@@ -143,15 +143,15 @@ class ProductProbe {
   std::vector<kernels::ActivationGroup> groups_;
 };
 
-double attention_rate(ThreadTeam& team) {
-  constexpr std::size_t kHeads = 8, kHeadDim = 128, kPositions = 512, kRows = 128, kRowsAPiece = 32;
+double attention_rate(ThreadTeam& team, std::size_t row_count) {
+  constexpr std::size_t kHeads = 8, kHeadDim = 128, kPositions = 512, kRowsAPiece = 32;
   const std::size_t row_bytes = kernels::kv_row_bytes(kernels::KvType::f16, kHeadDim);
   const PageBuffer keys(kHeads * kPositions * row_bytes, "attention probe"), values(kHeads * kPositions * row_bytes, "attention probe");
-  const std::vector<float> q(kRows * kHeads * kHeadDim, 0.01f);
+  const std::vector<float> q(row_count * kHeads * kHeadDim, 0.01f);
   std::vector<float> y(q.size());
   const std::size_t scratch_floats = kernels::attention_scratch_floats(kHeadDim, 1);
   std::vector<float> scratch(team.size() * scratch_floats);
-  std::vector<kernels::AttentionRow> rows(kRows);
+  std::vector<kernels::AttentionRow> rows(row_count);
   for (kernels::AttentionRow& row : rows) {
     row = {};
     row.k = keys.data();
@@ -160,8 +160,9 @@ double attention_rate(ThreadTeam& team) {
     row.visible = kPositions;
   }
   const kernels::Attention attention = kernels::attention_kernel(kernels::default_isa());
-  const double seconds = median_seconds(3, [&] {
-    team.run(kHeads * (kRows / kRowsAPiece), [&](std::size_t piece, std::size_t thread) {
+  const std::size_t rows_a_piece = std::min(row_count, kRowsAPiece);
+  const double seconds = median_seconds(7, [&] {
+    team.run(kHeads * (row_count / rows_a_piece), [&](std::size_t piece, std::size_t thread) {
       kernels::AttentionArgs args{};
       args.type = kernels::KvType::f16;
       args.heads = args.kv_heads = kHeads;
@@ -170,17 +171,17 @@ double attention_rate(ThreadTeam& team) {
       args.q = q.data();
       args.q_stride = args.y_stride = kHeads * kHeadDim;
       args.row = rows.data();
-      args.rows = kRows;
+      args.rows = row_count;
       args.y = y.data();
       args.head_begin = piece % kHeads;
       args.head_end = args.head_begin + 1;
-      args.row_begin = piece / kHeads * kRowsAPiece;
-      args.row_end = args.row_begin + kRowsAPiece;
+      args.row_begin = piece / kHeads * rows_a_piece;
+      args.row_end = args.row_begin + rows_a_piece;
       args.scratch = scratch.data() + thread * scratch_floats;
       attention(args);
     });
   });
-  return 4.0 * kHeads * kHeadDim * kPositions * kRows / seconds / 1e9;
+  return 4.0 * kHeads * kHeadDim * kPositions * static_cast<double>(row_count) / seconds / 1e9;
 }
 
 double check_rate(const PageBuffer& buffer) {
@@ -262,7 +263,8 @@ HostRates measure_host_rates(std::size_t threads, const std::string& file, const
       contention(team, buffer, rates);
     }
   }
-  rates.attention_gop_s = attention_rate(team);
+  rates.attention_gop_s = attention_rate(team, 128);
+  rates.attention_one_row_gop_s = attention_rate(team, 1);
   if (!file.empty()) {
     try {
       constexpr std::uint64_t kDiskBytes = std::uint64_t{256} << 20;

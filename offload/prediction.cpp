@@ -29,6 +29,8 @@ bool is_multiplied(compress::TensorRole role, bool tied_head) {
   return false;
 }
 
+constexpr std::size_t kManyAttentionRows = 8;  // from here on rows share the keys that are read and widened
+
 struct ModuleTime {
   double memory = 0;   // products that wait for weights
   double compute = 0;  // products that wait for arithmetic, attention, what goes by rows
@@ -60,7 +62,8 @@ ModuleTime module_time(const LeafIndex& index, const StepModule& step, const Hos
                          (rate.many_rows_gop_s * 1e9);
     (moving >= doing ? time.memory : time.compute) += std::max(moving, doing);
   }
-  time.compute += static_cast<double>(step.attention_operations) / (rates.attention_gop_s * 1e9);
+  const double attention = step.rows < kManyAttentionRows ? rates.attention_one_row_gop_s : rates.attention_gop_s;
+  time.compute += static_cast<double>(step.attention_operations) / (attention * 1e9);
   time.memory += static_cast<double>(step.kv_bytes + step.row_bytes) / (rates.memory_gb_s * 1e9);
   time.compute += meetings_of(module.kind) * rates.meeting_s;
   return time;

@@ -116,6 +116,7 @@ ordered_json rates_json(const offload::HostRates& rates) {
           {"check_gb_s", rates.check_gb_s},
           {"decode_gb_s", rates.decode_gb_s},
           {"attention_gop_s", rates.attention_gop_s},
+          {"attention_one_row_gop_s", rates.attention_one_row_gop_s},
           {"meeting_s", rates.meeting_s},
           {"compute_beside_check", rates.compute_beside_check},
           {"check_beside_compute", rates.check_beside_compute},

@@ -20,7 +20,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 4;  // of what is measured, and how
+constexpr int kVersion = 5;  // of what is measured, and how
 constexpr std::uintmax_t kMostBytes = 1 << 20;
 
 std::string processor_name() {
@@ -69,6 +69,7 @@ struct Field {
 };
 constexpr Field kMachineFields[] = {{"memory_gb_s", &offload::HostRates::memory_gb_s},
                                     {"attention_gop_s", &offload::HostRates::attention_gop_s},
+                                    {"attention_one_row_gop_s", &offload::HostRates::attention_one_row_gop_s},
                                     {"meeting_s", &offload::HostRates::meeting_s},
                                     {"check_gb_s", &offload::HostRates::check_gb_s},
                                     {"decode_gb_s", &offload::HostRates::decode_gb_s},

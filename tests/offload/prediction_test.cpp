@@ -27,7 +27,7 @@ compress::LeafIndex tiny_index() {
 HostRates fast_rates(double disk_gb_s) {
   HostRates rates;
   rates.memory_gb_s = rates.check_gb_s = rates.decode_gb_s = 1e9;
-  rates.attention_gop_s = 1;
+  rates.attention_gop_s = rates.attention_one_row_gop_s = 1;
   rates.disk_gb_s = disk_gb_s;
   return rates;
 }
