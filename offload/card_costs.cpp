@@ -47,7 +47,7 @@ double kernel_seconds(DeviceKernel kernel, const void* arguments, const Card& ca
   const gpu::LaunchShape shape = gpu::launch_shape(kernel, arguments);
   if (shape.empty()) return 0;
   const KernelCost& cost = kernel_cost(shape.function);
-  const double clocks = cost.block_clocks + cost.unit_clocks * units_of_block(kernel, arguments, keys);
+  const double clocks = clocks_of_block(cost, kernel, arguments, keys);
   // Blocks are handed out whole: the multiprocessor with the most of them decides.
   const std::uint64_t blocks = std::uint64_t{shape.grid[0]} * shape.grid[1] * shape.grid[2];
   const auto multiprocessors = static_cast<std::uint64_t>(card.multiprocessors);

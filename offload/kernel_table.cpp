@@ -18,47 +18,47 @@ constexpr KernelCost kTable[] = {
     {"lc_product_f32_rows2", 4, 1280},
     {"lc_product_f32_rows4", 8, 1536},
     {"lc_product_f32_rows8", 16, 2048},
-    {"lc_product_f32_tile", 1248, 2496},
+    {"lc_product_f32_tile", 1248, 2496, 720, 1952},
     {"lc_product_f16_rows1", 2, 640},
     {"lc_product_f16_rows2", 4, 768},
     {"lc_product_f16_rows4", 8, 1024},
     {"lc_product_f16_rows8", 16, 1536},
-    {"lc_product_f16_tile", 2601, 2511},
+    {"lc_product_f16_tile", 2632, 2514, 688, 1888},
     {"lc_product_bf16_rows1", 2, 640},
     {"lc_product_bf16_rows2", 4, 768},
     {"lc_product_bf16_rows4", 8, 1024},
     {"lc_product_bf16_rows8", 16, 1536},
-    {"lc_product_bf16_tile", 2585, 2479},
+    {"lc_product_bf16_tile", 2616, 2482, 688, 1888},
     {"lc_product_q8_rows1", 6, 312},
     {"lc_product_q8_rows2", 8, 360},
     {"lc_product_q8_rows4", 12, 456},
     {"lc_product_q8_rows8", 20, 648},
-    {"lc_product_q8_tile", 2864, 740.5},
+    {"lc_product_q8_tile", 2892, 742.5, 645, 569},
     {"lc_product_q8row_rows1", 6, 304},
     {"lc_product_q8row_rows2", 8, 352},
     {"lc_product_q8row_rows4", 12, 448},
     {"lc_product_q8row_rows8", 20, 640},
-    {"lc_product_q8row_tile", 2650, 735.5},
+    {"lc_product_q8row_tile", 2678, 737.5, 643, 567},
     {"lc_product_q4_rows1", 10, 208},
     {"lc_product_q4_rows2", 12, 256},
     {"lc_product_q4_rows4", 16, 352},
     {"lc_product_q4_rows8", 24, 544},
-    {"lc_product_q4_tile", 2872, 817},
+    {"lc_product_q4_tile", 2904, 820, 645, 613},
     {"lc_product_q8_0_rows1", 2, 320},
     {"lc_product_q8_0_rows2", 4, 368},
     {"lc_product_q8_0_rows4", 8, 464},
     {"lc_product_q8_0_rows8", 16, 656},
-    {"lc_product_q8_0_tile", 2829, 738.5},
+    {"lc_product_q8_0_tile", 2857, 740.5, 629, 565},
     {"lc_product_q4_0_rows1", 2, 192},
     {"lc_product_q4_0_rows2", 4, 240},
     {"lc_product_q4_0_rows4", 8, 336},
     {"lc_product_q4_0_rows8", 16, 528},
-    {"lc_product_q4_0_tile", 2848, 757.5},
+    {"lc_product_q4_0_tile", 2876, 759.5, 613, 549},
     {"lc_product_q4_1_rows1", 2, 208},
     {"lc_product_q4_1_rows2", 4, 256},
     {"lc_product_q4_1_rows4", 8, 352},
     {"lc_product_q4_1_rows8", 16, 544},
-    {"lc_product_q4_1_tile", 2838, 812.5},
+    {"lc_product_q4_1_tile", 2870, 815.5, 621, 605},
     {"lc_rotate", 216, 0},
     {"lc_store_kv_f32", 0, 25.5},
     {"lc_store_kv_f16", 0, 28.75},
@@ -142,6 +142,15 @@ double units_of_block(DeviceKernel kernel, const void* arguments, const SeenKeys
       return 0;
   }
   return 0;
+}
+
+double clocks_of_block(const KernelCost& cost, DeviceKernel kernel, const void* arguments, const SeenKeys& keys) {
+  const double units = units_of_block(kernel, arguments, keys), whole = cost.block_clocks + cost.unit_clocks * units;
+  if (kernel != DeviceKernel::product) return whole;
+  const std::uint64_t rows = static_cast<const ProductLaunch*>(arguments)->rows;
+  if (rows < gpu::kTileFromRows || (rows - 1) % gpu::kTileRows >= gpu::kTileRows / 2) return whole;
+  const double half = cost.half_block_clocks + cost.half_unit_clocks * units;
+  return whole + (half - whole) / turns(rows, gpu::kTileRows);
 }
 
 }  // namespace leafcutter::offload

@@ -13,6 +13,7 @@ namespace leafcutter::offload {
 struct KernelCost {
   const char* function;  // entry point
   double block_clocks, unit_clocks;
+  double half_block_clocks = 0, half_unit_clocks = 0;  // of a product's tile with no more than half of its rows
 };
 
 // A row for each entry point of kernels/cuda.
@@ -26,5 +27,8 @@ constexpr int kTableDotLanes = 128;
 // Units of work of a block: turns of its loops, on average over its warps. Products: a group of 32 k for tiles, 16 of them for few rows. Attention: 32 keys times 32 dimensions. rms_norm: 256 values. store_kv: 32 values. rank:
 // 1024 values. The others have none.
 double units_of_block(DeviceKernel kernel, const void* arguments, const SeenKeys& keys);
+
+// On average over the blocks of a launch, which `cost` is the row of.
+double clocks_of_block(const KernelCost& cost, DeviceKernel kernel, const void* arguments, const SeenKeys& keys);
 
 }  // namespace leafcutter::offload

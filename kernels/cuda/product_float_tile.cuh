@@ -48,15 +48,18 @@ GPU_INLINE void store_float_share(const FloatShare& share, FloatStep& step) {
     reinterpret_cast<float*>(step.rows[lane() % 4 + i % 4 * 4])[thread() / 4 + i / 4 * (kTileRows / 2)] = share.values[i];
 }
 
+template <unsigned kRows>
 GPU_INLINE void add_float_step(const FloatStep& step, const TileThread& mine, TileSums& sums) {
   GPU_UNROLL
   for (unsigned i = 0; i < kFloatStep; i++) {
     const F4 weights[2] = {step.weights[i][mine.output_quad], step.weights[i][mine.output_quad + kOutputQuads / 2]};
-    const F4 rows[2] = {step.rows[i][mine.row_quad], step.rows[i][mine.row_quad + kRowQuads / 2]};
+    F4 rows[kRows / kQuad];
+    GPU_UNROLL
+    for (unsigned j = 0; j < kRows / kQuad; j++) rows[j] = step.rows[i][mine.row_quad + j * (kRowQuads / 2)];
     GPU_UNROLL
     for (unsigned r = 0; r < kSide; r++) {
       GPU_UNROLL
-      for (unsigned m = 0; m < kSide; m++)
+      for (unsigned m = 0; m < kRows; m++)
         sums[r][m] = fma(word(weights[r / kQuad], r % kQuad), word(rows[m / kQuad], m % kQuad), sums[r][m]);
     }
   }
@@ -68,19 +71,26 @@ GPU_INLINE void float_tile(const kernels::ProductLaunch& a) {
   const TileBlock block = tile_block(a);
   const TileThread mine = tile_thread();
   const unsigned groups = groups_of(a.k), partials = min(groups, kProductPartials);
+  const bool whole = has_both_halves(a);
   store_float_share(load_float_share<kLayout>(a, block, 0), steps[0]);
   sync_block();
   TileSums totals = {}, sums = {};
   for (unsigned partial = 0; partial < partials; partial++) {
     for (unsigned g = partial; g < groups; g += kProductPartials) {
       const FloatShare second = load_float_share<kLayout>(a, block, std::uint64_t{g} * kGroup + kFloatStep);
-      add_float_step(steps[0], mine, sums);
+      if (whole)
+        add_float_step<kSide>(steps[0], mine, sums);
+      else
+        add_float_step<kQuad>(steps[0], mine, sums);
       store_float_share(second, steps[1]);
       sync_block();
       const unsigned next = g + kProductPartials < groups ? g + kProductPartials : partial + 1;
       FloatShare first{};
       if (next < groups) first = load_float_share<kLayout>(a, block, std::uint64_t{next} * kGroup);
-      add_float_step(steps[1], mine, sums);
+      if (whole)
+        add_float_step<kSide>(steps[1], mine, sums);
+      else
+        add_float_step<kQuad>(steps[1], mine, sums);
       store_float_share(first, steps[0]);
       sync_block();
     }

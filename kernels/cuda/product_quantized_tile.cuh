@@ -121,39 +121,49 @@ GPU_INLINE void store_share(const QuantizedShare<kLayout>& share, const float* r
 }
 
 // The minima of a step come first, and before the next step is loaded: the registers of the dot products are free then.
+template <unsigned kRows>
 GPU_INLINE void add_minima(const unsigned char* step, const TileThread& mine, TileSums& sums) {
   constexpr unsigned kFar = kOutputQuads / 2, kFarRow = kRowQuads / 2;
   const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(step + mine.output_quad * sizeof(U4));
   const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(step + mine.row_quad * sizeof(U4));
-  const F4 minima[2] = {outputs.minima[0], outputs.minima[kFar]}, x_sums[2] = {activations.x_sums[0], activations.x_sums[kFarRow]};
+  const F4 minima[2] = {outputs.minima[0], outputs.minima[kFar]};
+  F4 x_sums[kRows / kQuad];
+  GPU_UNROLL
+  for (unsigned i = 0; i < kRows / kQuad; i++) x_sums[i] = activations.x_sums[i * kFarRow];
   GPU_UNROLL
   for (unsigned r = 0; r < kSide; r++) {
     GPU_UNROLL
-    for (unsigned m = 0; m < kSide; m++)
+    for (unsigned m = 0; m < kRows; m++)
       sums[r][m] = add_minimum(sums[r][m], word(minima[r / kQuad], r % kQuad), word(x_sums[m / kQuad], m % kQuad));
   }
 }
 
+template <unsigned kRows>
 GPU_INLINE void add_scaled_dots(const unsigned char* step, const TileThread& mine, TileSums& sums) {
-  constexpr unsigned kFar = kOutputQuads / 2, kFarRow = kRowQuads / 2;
+  constexpr unsigned kFar = kOutputQuads / 2, kFarRow = kRowQuads / 2, kQuads = kRows / kQuad;
   const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(step + mine.output_quad * sizeof(U4));
   const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(step + mine.row_quad * sizeof(U4));
-  int dots[kSide][kSide];
+  int dots[kSide][kRows];
   GPU_UNROLL
   for (unsigned w = 0; w < kGroupWords; w++) {
-    const U4 codes[2] = {outputs.codes[w][0], outputs.codes[w][kFar]}, rows[2] = {activations.rows[w][0], activations.rows[w][kFarRow]};
+    const U4 codes[2] = {outputs.codes[w][0], outputs.codes[w][kFar]};
+    U4 rows[kQuads];
+    GPU_UNROLL
+    for (unsigned i = 0; i < kQuads; i++) rows[i] = activations.rows[w][i * kFarRow];
     GPU_UNROLL
     for (unsigned r = 0; r < kSide; r++) {
       GPU_UNROLL
-      for (unsigned m = 0; m < kSide; m++)
+      for (unsigned m = 0; m < kRows; m++)
         dots[r][m] = dp4a(static_cast<int>(word(codes[r / kQuad], r % kQuad)), static_cast<int>(word(rows[m / kQuad], m % kQuad)),
                           w == 0 ? kMagic : dots[r][m]);
     }
   }
-  const F4 scales[2] = {outputs.scales[0], outputs.scales[kFar]}, x_scales[2] = {activations.x_scales[0], activations.x_scales[kFarRow]};
-  const F4 x_magics[2] = {activations.x_magics[0], activations.x_magics[kFarRow]};
+  const F4 scales[2] = {outputs.scales[0], outputs.scales[kFar]};
+  F4 x_scales[kQuads], x_magics[kQuads];
   GPU_UNROLL
-  for (unsigned m = 0; m < kSide; m++) {
+  for (unsigned i = 0; i < kQuads; i++) x_scales[i] = activations.x_scales[i * kFarRow], x_magics[i] = activations.x_magics[i * kFarRow];
+  GPU_UNROLL
+  for (unsigned m = 0; m < kRows; m++) {
     const float x_scale = word(x_scales[m / kQuad], m % kQuad), x_magic = word(x_magics[m / kQuad], m % kQuad);
     GPU_UNROLL
     for (unsigned r = 0; r < kSide; r++)
@@ -168,6 +178,7 @@ GPU_INLINE void quantized_tile(const kernels::ProductLaunch& a) {
   GPU_SHARED(float, row_floats, 2 * kQuad * kWarp);  // D and M, each lane of warp 0 its own: they would take registers
   const TileThread mine = tile_thread();
   const unsigned groups = groups_of(a.k), partials = min(groups, kProductPartials);
+  const bool whole = has_both_halves(a);
   if (warp() == 0) {
     const unsigned char* strip = strip_of<kLayout>(a, tile_block(a));
     const F4 d = quad_d<kLayout>(strip, lane() % kStripQuads), m = quad_m<kLayout>(strip, lane() % kStripQuads);
@@ -183,7 +194,12 @@ GPU_INLINE void quantized_tile(const kernels::ProductLaunch& a) {
   TileSums totals = {}, sums = {};
   unsigned turn = 0;  // in bytes
   for (unsigned g = 0, partial = 0; partial < partials;) {
-    if constexpr (kernels::group_shape(kLayout).minima) add_minima(bytes + turn, mine, sums);
+    if constexpr (kernels::group_shape(kLayout).minima) {
+      if (whole)
+        add_minima<kSide>(bytes + turn, mine, sums);
+      else
+        add_minima<kQuad>(bytes + turn, mine, sums);
+    }
     g += kProductPartials;
     const bool closes = g >= groups;
     if (!closes)
@@ -191,7 +207,10 @@ GPU_INLINE void quantized_tile(const kernels::ProductLaunch& a) {
     else if (partial + 1 < partials)  // at the very end the last step is loaded again, and not used
       advance_partial<kLayout>(source, partial, groups, static_cast<unsigned>(a.rows));
     const QuantizedShare<kLayout> share = load_share<kLayout>(source);
-    add_scaled_dots(bytes + turn, mine, sums);
+    if (whole)
+      add_scaled_dots<kSide>(bytes + turn, mine, sums);
+    else
+      add_scaled_dots<kQuad>(bytes + turn, mine, sums);
     if (closes) {
       close_partial(totals, sums);
       g = ++partial;

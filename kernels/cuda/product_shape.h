@@ -17,7 +17,8 @@ constexpr unsigned kRowsMost = 8;       // rows of a rows kernel
 constexpr unsigned kTileThreads = 128;  // 8 x 8 sums a thread
 constexpr unsigned kTileOutputs = 128;  // 8 strips
 constexpr unsigned kTileRows = 64;
-// Fewer rows go by eight through rows kernels, whose weights the L2 cache keeps for the next eight: faster than a tile that is half empty.
-constexpr unsigned kTileFromRows = 33;
+// Fewer rows go by eight through rows kernels, whose weights the L2 cache keeps for the next eight. A tile with at most half of its rows does half of the work on them (product_tile.cuh): by the cost model it takes
+// about as long as 16 rows by eight (q4 1.1, q8 0.9, f16 1.2 of it), and less than 24.
+constexpr unsigned kTileFromRows = 17;
 
 }  // namespace leafcutter::gpu

@@ -1,5 +1,5 @@
 // Products of many rows: a block is 128 outputs and 64 rows, a thread two quads of outputs 64 apart and two quads of rows 32 apart. Step by step, weights and activations go through shared memory: the next
-// step is loaded while this one is multiplied. The order of sums is that of product_shape.h, to the bit: a thread walks partial by partial.
+// step is loaded while this one is multiplied. A block with no more than 32 rows leaves the second quads of rows out, which is nearly half of its work. The order of sums is that of product_shape.h, to the bit: a thread walks partial by partial.
 //
 // All loads from shared memory take 16 bytes; the 8 lanes that the hardware serves at a time read 128 bytes side by side (weights) or one place (activations): no bank conflicts.
 #pragma once
@@ -36,6 +36,9 @@ GPU_INLINE TileBlock tile_block(const kernels::ProductLaunch& a) {
   return {first_strip, first_row, static_cast<unsigned>(strips < kTileStrips ? strips : kTileStrips) - 1,
           static_cast<unsigned>(rows < kTileRows ? rows : kTileRows) - 1};
 }
+
+// Of a tile with no more than half of its rows, threads have one quad of rows.
+GPU_INLINE bool has_both_halves(const kernels::ProductLaunch& a) { return tile_block(a).last_row >= kTileRows / 2; }
 
 using TileSums = float[kSide][kSide];  // [output][row]
 

@@ -57,8 +57,11 @@ void products(const Size& size, kernels::Layout layout, const char* format, std:
 }
 
 void print_table() {
-  for (const FittedCost& cost : fitted_costs())
-    std::printf("    {\"%s\", %.4g, %.4g},\n", cost.function.c_str(), cost.block_clocks, cost.unit_clocks);
+  for (const FittedCost& cost : fitted_costs()) {
+    std::printf("    {\"%s\", %.4g, %.4g", cost.function.c_str(), cost.block_clocks, cost.unit_clocks);
+    if (cost.half_unit_clocks > 0) std::printf(", %.4g, %.4g", cost.half_block_clocks, cost.half_unit_clocks);
+    std::printf("},\n");
+  }
 }
 
 }  // namespace

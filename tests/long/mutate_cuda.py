@@ -89,6 +89,7 @@ GROUPS = [
         ("product: activations of the first rows for all", ROWS, "+ block.first_row) * kRecord", "+ block.first_row * 0) * kRecord"),
         ("product: an output past the last", WEIGHTS, "output >= a.outputs", "output > a.outputs"),
         ("product tile: no barrier between two steps", QUANTIZED_TILE, "    store_share<kLayout>(share, row_floats, bytes + turn);\n    sync_block();\n", "    store_share<kLayout>(share, row_floats, bytes + turn);\n"),
+        ("product tile: one row of the second half is none", TILE, ">= kTileRows / 2; }", "> kTileRows / 2; }"),
         ("product tile: the next step over the one that is read", QUANTIZED_TILE, "    turn = sizeof(QuantizedStep) - turn;\n", ""),
         ("product: sums in another order for few rows than for many", ROWS, "total += row[p * kStripRows]", "total += row[(kProductPartials - 1 - p) * kStripRows]"),
     ], timeout_s=300),

@@ -149,7 +149,7 @@ void check_bits(Layout layout, std::size_t k, std::size_t outputs, std::size_t r
 TEST_CASE("products on a card agree with the double reference for every layout, tail and number of rows, in every order of threads") {
   for (const Layout layout : kLayouts)
     for (const std::size_t k : {1, 31, 33, 129, 350, 576, 700})
-      for (const std::size_t rows : {1, 2, 3, 7, 9, 34}) {
+      for (const std::size_t rows : {1, 2, 3, 7, 9, 18, 33}) {
         if (rows > 2 && k % 2 == 0 && k < 700) continue;
         check_all_orders(Problem(layout, k, 37, rows));
       }
@@ -157,7 +157,7 @@ TEST_CASE("products on a card agree with the double reference for every layout, 
 
 TEST_CASE("a row on a card has the same bits alone, among others, and with its strips apart") {
   for (const Layout layout : kLayouts)
-    for (const std::size_t rows : {1, 2, 3, 5, 8, 9, 64, 100}) check_bits(layout, 577, 53, rows);
+    for (const std::size_t rows : {1, 2, 3, 5, 8, 9, 17, 32, 64, 96, 97}) check_bits(layout, 577, 53, rows);
 }
 
 TEST_CASE("slow: products on a card with long rows, full tiles and several tiles") {
@@ -201,7 +201,7 @@ TEST_CASE("a product's blocks cover every output and row once") {
       const ProductLaunch a = problem.launch(y);
       const LaunchShape shape = launch_shape(DeviceKernel::product, &a);
       const bool tile = shape.threads == kTileThreads;
-      CHECK(tile == (rows > 32));
+      CHECK(tile == (rows > 16));
       const std::size_t piece = tile ? kTileRows : rows == 1 ? 1 : rows == 2 ? 2 : rows <= 4 ? 4 : 8;
       CHECK(shape.grid[0] == (rows + piece - 1) / piece * ((problem.strips + (tile ? 7 : 0)) / (tile ? 8 : 1)));
       CHECK(shape.grid[1] * shape.grid[2] == 1);

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "kernels/activation_rows.h"
+#include "kernels/cuda/product_shape.h"
 #include "kernels/kv_rows.h"
 #include "kernels/matmul.h"
 
@@ -49,7 +50,8 @@ LaunchCost product_cost(kernels::Layout layout, std::uint64_t k, std::uint64_t o
   a.x = x.address();
   a.groups = groups.address();
   a.y = y.address();
-  return {run_embedded(a, kSampledBlocks)};
+  // The blocks of a matrix's tile stand side by side, and the last of them may have fewer rows.
+  return {run_embedded(a, kSampledBlocks, rows >= gpu::kTileFromRows ? (rows + gpu::kTileRows - 1) / gpu::kTileRows : 1)};
 }
 
 LaunchCost attend_cost(std::uint64_t heads, std::uint64_t kv_heads, std::uint64_t head_dim, kernels::KvType type, std::uint64_t rows,

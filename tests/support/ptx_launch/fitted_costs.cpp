@@ -38,8 +38,7 @@ double units_of(const Launch& launch, const offload::SeenKeys& keys = {}) {
   return offload::units_of_block(Launch::kKernel, &launch, keys);
 }
 
-FittedCost fit_product(Layout layout, std::uint64_t rows) {
-  const std::uint64_t outputs = rows >= gpu::kTileFromRows ? gpu::kTileOutputs : kernels::kStripRows;
+FittedCost fit_product(Layout layout, std::uint64_t rows, std::uint64_t outputs) {
   return fit(
       {1024, 2048}, [&](std::uint64_t k) { return product_cost(layout, k, outputs, rows); },
       [&](std::uint64_t k) {
@@ -48,6 +47,15 @@ FittedCost fit_product(Layout layout, std::uint64_t rows) {
         a.rows = rows;
         return units_of(a);
       });
+}
+
+FittedCost fit_tile(Layout layout) {
+  static_assert(gpu::kTileRows / 2 >= gpu::kTileFromRows);
+  FittedCost tile = fit_product(layout, gpu::kTileRows, gpu::kTileOutputs);
+  const FittedCost half = fit_product(layout, gpu::kTileRows / 2, gpu::kTileOutputs);
+  tile.half_block_clocks = half.block_clocks;
+  tile.half_unit_clocks = half.unit_clocks;
+  return tile;
 }
 
 // With CPM-Ant's bias; without it a block has a little less to do.
@@ -78,8 +86,10 @@ std::vector<FittedCost> fitted_costs() {
   all.push_back(fit(
       {4096, 4096}, [](std::uint64_t k) { return quantize_rows_cost(1, k); }, no_units));
   for (const Layout layout :
-       {Layout::f32, Layout::f16, Layout::bf16, Layout::q8, Layout::q8row, Layout::q4, Layout::q8_0, Layout::q4_0, Layout::q4_1})
-    for (const std::uint64_t rows : {1u, 2u, 4u, 8u, gpu::kTileRows}) all.push_back(fit_product(layout, rows));
+       {Layout::f32, Layout::f16, Layout::bf16, Layout::q8, Layout::q8row, Layout::q4, Layout::q8_0, Layout::q4_0, Layout::q4_1}) {
+    for (const std::uint64_t rows : {1, 2, 4, 8}) all.push_back(fit_product(layout, rows, kernels::kStripRows));
+    all.push_back(fit_tile(layout));
+  }
   all.push_back(fit(
       {8, 8}, [](std::uint64_t heads) { return rotate_cost(1, heads, 128); }, no_units));
   for (const KvType type : {KvType::f32, KvType::f16, KvType::q8})

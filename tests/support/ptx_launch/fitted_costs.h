@@ -8,7 +8,7 @@ namespace leafcutter::ptx {
 
 struct FittedCost {
   std::string function;
-  double block_clocks = 0, unit_clocks = 0;
+  double block_clocks = 0, unit_clocks = 0, half_block_clocks = 0, half_unit_clocks = 0;
   double clocks = 0;  // of a block of the larger launch
   double units = 0;   // that it has
 };

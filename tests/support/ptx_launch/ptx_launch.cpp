@@ -61,7 +61,7 @@ const Module& embedded_module() {
   return module;
 }
 
-EmbeddedRun run_embedded(kernels::DeviceKernel kernel, const void* arguments, std::uint64_t most_blocks) {
+EmbeddedRun run_embedded(kernels::DeviceKernel kernel, const void* arguments, std::uint64_t most_blocks, std::uint64_t side_by_side) {
   const Module& module = embedded_module();
   EmbeddedRun run;
   run.shape = gpu::launch_shape(kernel, arguments);
@@ -76,8 +76,11 @@ EmbeddedRun run_embedded(kernels::DeviceKernel kernel, const void* arguments, st
   launch.grid = {run.shape.grid[0], run.shape.grid[1], run.shape.grid[2]};
   launch.threads = run.shape.threads;
   launch.shared_bytes = run.shape.shared_bytes;
-  if (most_blocks > 0 && most_blocks < run.blocks)
-    for (std::uint64_t i = 0; i < most_blocks; i++) launch.blocks.push_back(i * run.blocks / most_blocks);
+  if (most_blocks > 0 && most_blocks < run.blocks) {
+    const std::uint64_t places = (most_blocks + side_by_side - 1) / side_by_side;
+    for (std::uint64_t i = 0; i < places; i++)
+      for (std::uint64_t j = 0; j < side_by_side; j++) launch.blocks.push_back(i * (run.blocks / side_by_side) / places * side_by_side + j);
+  }
   const auto* bytes = static_cast<const std::byte*>(arguments);
   run.outcome = ptx::run(module, module.kernel(run.shape.function), launch, {bytes, offload::device_kernel(kernel).argument_bytes}, memory);
   return run;

@@ -19,13 +19,14 @@ struct EmbeddedRun {
   Outcome outcome;
 };
 
-// Runs all blocks, or about `most_blocks` of them, evenly spread (0: all). Addresses are the host's. An access outside of device_kernel(kernel).accesses, of what a table of attention rows points to too, is an
+// Runs all blocks, or about `most_blocks` of them, evenly spread (0: all), so many `side_by_side`. Addresses are the host's. An access outside of device_kernel(kernel).accesses, of what a table of attention rows points to too, is an
 // Error, and so is a write to what is listed as read only.
-EmbeddedRun run_embedded(kernels::DeviceKernel kernel, const void* arguments, std::uint64_t most_blocks = 0);
+EmbeddedRun run_embedded(kernels::DeviceKernel kernel, const void* arguments, std::uint64_t most_blocks = 0,
+                         std::uint64_t side_by_side = 1);
 
 template <class Launch>
-EmbeddedRun run_embedded(const Launch& launch, std::uint64_t most_blocks = 0) {
-  return run_embedded(Launch::kKernel, &launch, most_blocks);
+EmbeddedRun run_embedded(const Launch& launch, std::uint64_t most_blocks = 0, std::uint64_t side_by_side = 1) {
+  return run_embedded(Launch::kKernel, &launch, most_blocks, side_by_side);
 }
 
 }  // namespace leafcutter::ptx
