@@ -17,6 +17,7 @@
 #include "offload/disk_probe.h"
 #include "offload/host_memory.h"
 #include "offload/prediction.h"
+#include "offload/product_pieces.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -58,7 +59,6 @@ double median_seconds(std::size_t runs, Work&& work) {
 constexpr std::uint64_t kProbeBytes = std::uint64_t{256} << 20;  // more than caches hold
 constexpr std::uint64_t kLeastProbeBytes = std::uint64_t{4} << 20;
 constexpr std::size_t kChunk = std::size_t{4} << 20;
-constexpr std::size_t kPieceBytes = std::size_t{128} << 10;  // as the step runner cuts
 
 double memory_rate(ThreadTeam& team, const PageBuffer& buffer) {
   const std::size_t pieces = buffer.size() / kChunk;
@@ -90,7 +90,7 @@ class ProductProbe {
   // Seconds of one pass over `bytes` of weights, from `begin` on, with `rows` rows.
   void pass(std::size_t bytes, std::size_t rows, std::size_t begin = 0) {
     const std::byte* const weights = weights_ + begin;
-    const std::size_t strips = bytes / strip_bytes_, step = std::max<std::size_t>(2, kPieceBytes / strip_bytes_);
+    const std::size_t strips = bytes / strip_bytes_, step = std::max<std::size_t>(2, piece_bytes(bytes, team_.size()) / strip_bytes_);
     y_.resize(std::max(y_.size(), rows * strips * kernels::kStripRows));
     team_.run((strips + step - 1) / step, [&](std::size_t piece, std::size_t) {
       kernels::MatmulArgs args{};

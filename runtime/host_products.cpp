@@ -2,15 +2,15 @@
 
 #include <algorithm>
 
+#include "offload/product_pieces.h"
 #include "runtime/block_executor.h"
 #include "runtime/row_pieces.h"
 
 namespace leafcutter::runtime {
 namespace {
 
-// A piece of a product moves about this many bytes of weights, or does this many multiplications: some tens of microseconds either way, so that handing it out costs little
+// A piece of a product moves so many bytes of weights as offload/product_pieces.h says, or does this many multiplications: some tens of microseconds either way, so that handing it out costs little
 // and a thread that loses its core holds little. Strips come in pairs: kernels for many rows work on two at once.
-constexpr std::uint64_t kPieceBytes = 128 << 10;
 constexpr std::uint64_t kPieceOperations = 64 << 20;
 
 }  // namespace
@@ -52,7 +52,7 @@ void HostProducts::add(const Matrix& matrix, float* y, const StripRange& range, 
   if (pieces_.empty()) takes_groups_ = false;
   takes_groups_ = takes_groups_ || matrix.takes_groups;
   const std::uint64_t strip_bytes = tensor.strip_bytes(), rows = std::min<std::size_t>(rows_, work_.rows);
-  const std::uint64_t by_bytes = std::max<std::uint64_t>(1, kPieceBytes / strip_bytes);
+  const std::uint64_t by_bytes = std::max<std::uint64_t>(1, offload::piece_bytes(tensor.bytes, team_.size()) / strip_bytes);
   const std::uint64_t by_work = kPieceOperations / (kernels::kStripRows * tensor.k * rows) / 2 * 2;
   const std::uint64_t step = rows == 1 ? by_bytes : std::max<std::uint64_t>(2, std::min(by_bytes, by_work));
   for (std::uint64_t s = 0; s < range.strips; s += step) {
