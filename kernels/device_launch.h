@@ -21,8 +21,22 @@ struct DeviceAddress {
   constexpr bool operator==(const DeviceAddress&) const = default;
 };
 
-enum class DeviceKernel : std::uint8_t { rms_norm, quantize_rows, product, rotate, store_kv, attend, gate, add, rank };
-constexpr std::size_t kDeviceKernels = 9;
+enum class DeviceKernel : std::uint8_t {
+  rms_norm,
+  quantize_rows,
+  product,
+  rotate,
+  store_kv,
+  attend,
+  gate,
+  add,
+  rank,
+  unpack_strips,
+  halve_rows,
+  finish_rows,
+  fetch_rows
+};
+constexpr std::size_t kDeviceKernels = 13;
 
 // y[row] = x[row] * weight / rms(x[row]). In place allowed.
 struct RmsNormLaunch {
@@ -106,6 +120,37 @@ struct RankLaunch {
   static constexpr DeviceKernel kKernel = DeviceKernel::rank;
   DeviceAddress x, best;                                   // best: [rows][k] of Ranked
   std::uint64_t rows = 0, width = 0, x_stride = 0, k = 0;  // k: at most width
+};
+
+// What lies around a product that a library of matrices makes: operands that it knows, and what it leaves to be done.
+
+// Strips of the layout f16 side by side, as one matrix: out[i * strips * 16 + o] is the weight of output o with value i of a row.
+struct UnpackStripsLaunch {
+  static constexpr DeviceKernel kKernel = DeviceKernel::unpack_strips;
+  DeviceAddress weights, out;  // out: [k][strips * 16] of f16
+  std::uint64_t k = 0, strips = 0;
+};
+
+// Rows of floats as f16 times a power of two for each row, with which its largest value lies in [2^14, 2^15): so that none is too large for f16 and small rows keep their digits. Rows with what is not finite: times 1.
+struct HalveRowsLaunch {
+  static constexpr DeviceKernel kKernel = DeviceKernel::halve_rows;
+  DeviceAddress x, halves, scales;  // halves: [rows][k], scales: [rows] of f32
+  std::uint64_t rows = 0, k = 0, x_stride = 0;
+};
+
+// y[row] = y[row] * scales[row] * factor + bias
+struct FinishRowsLaunch {
+  static constexpr DeviceKernel kKernel = DeviceKernel::finish_rows;
+  DeviceAddress y, scales, bias;  // bias: none where there is none
+  std::uint64_t rows = 0, outputs = 0, y_stride = 0;
+  float factor = 1;
+};
+
+// Rows of bytes from memory of the host that the device reads by itself. All numbers are bytes; they and the addresses are multiples of 4.
+struct FetchRowsLaunch {
+  static constexpr DeviceKernel kKernel = DeviceKernel::fetch_rows;
+  DeviceAddress to, from;  // from: in host memory, pinned
+  std::uint64_t rows = 0, row_bytes = 0, to_stride = 0, from_stride = 0;
 };
 
 }  // namespace leafcutter::kernels

@@ -11,7 +11,7 @@ namespace {
 
 using Accesses = std::vector<DeviceAccess>;
 
-constexpr std::uint64_t kFloat = sizeof(float);
+constexpr std::uint64_t kFloat = sizeof(float), kHalf = 2;
 
 void add(Accesses& out, DeviceAddress begin, std::uint64_t bytes, bool write) {
   if (bytes > 0) out.push_back({begin, 1, bytes, 0, write});
@@ -95,6 +95,29 @@ void list(const RankLaunch& a, Accesses& out) {
   writes(out, a.best, a.rows * a.k * sizeof(kernels::Ranked));
 }
 
+void list(const UnpackStripsLaunch& a, Accesses& out) {
+  reads(out, a.weights, a.strips * kernels::strip_bytes(kernels::Layout::f16, a.k));
+  writes(out, a.out, a.strips * kernels::kStripRows * a.k * kHalf);
+}
+
+void list(const HalveRowsLaunch& a, Accesses& out) {
+  rows_of(out, a.x, a.rows, a.k, a.x_stride, false);
+  writes(out, a.halves, a.rows * a.k * kHalf);
+  writes(out, a.scales, a.rows * kFloat);
+}
+
+void list(const FinishRowsLaunch& a, Accesses& out) {
+  rows_of(out, a.y, a.rows, a.outputs, a.y_stride, true);
+  reads(out, a.scales, a.rows * kFloat);
+  if (a.bias) reads(out, a.bias, a.outputs * kFloat);
+}
+
+void list(const FetchRowsLaunch& a, Accesses& out) {
+  if (a.rows == 0 || a.row_bytes == 0) return;
+  out.push_back({a.from, a.rows, a.row_bytes, a.from_stride, false});
+  out.push_back({a.to, a.rows, a.row_bytes, a.to_stride, true});
+}
+
 template <class Launch>
 constexpr DeviceKernelInfo row(const char* name) {
   return {Launch::kKernel, name, sizeof(Launch), [](const void* a, Accesses& out) { list(*static_cast<const Launch*>(a), out); }};
@@ -102,11 +125,19 @@ constexpr DeviceKernelInfo row(const char* name) {
 
 // In the order of DeviceKernel.
 constexpr DeviceKernelInfo kTable[] = {
-    row<RmsNormLaunch>("rms_norm"), row<QuantizeRowsLaunch>("quantize_rows"),
-    row<ProductLaunch>("product"),  row<RotateLaunch>("rotate"),
-    row<StoreKvLaunch>("store_kv"), row<AttendLaunch>("attend"),
-    row<GateLaunch>("gate"),        row<AddLaunch>("add"),
+    row<RmsNormLaunch>("rms_norm"),
+    row<QuantizeRowsLaunch>("quantize_rows"),
+    row<ProductLaunch>("product"),
+    row<RotateLaunch>("rotate"),
+    row<StoreKvLaunch>("store_kv"),
+    row<AttendLaunch>("attend"),
+    row<GateLaunch>("gate"),
+    row<AddLaunch>("add"),
     row<RankLaunch>("rank"),
+    row<UnpackStripsLaunch>("unpack_strips"),
+    row<HalveRowsLaunch>("halve_rows"),
+    row<FinishRowsLaunch>("finish_rows"),
+    row<FetchRowsLaunch>("fetch_rows"),
 };
 static_assert(std::size(kTable) == kDeviceKernels);
 

@@ -15,7 +15,10 @@ using kernels::AttendLaunch;
 using kernels::DeviceAddress;
 using kernels::DeviceAttentionRow;
 using kernels::DeviceKernel;
+using kernels::FetchRowsLaunch;
+using kernels::FinishRowsLaunch;
 using kernels::GateLaunch;
+using kernels::HalveRowsLaunch;
 using kernels::kDeviceKernels;
 using kernels::ProductLaunch;
 using kernels::QuantizeRowsLaunch;
@@ -23,6 +26,7 @@ using kernels::RankLaunch;
 using kernels::RmsNormLaunch;
 using kernels::RotateLaunch;
 using kernels::StoreKvLaunch;
+using kernels::UnpackStripsLaunch;
 
 // Bytes that a kernel reads or writes: `rows` pieces of row_bytes, a stride apart.
 struct DeviceAccess {

@@ -1,7 +1,11 @@
 #include "offload/emulated_kernels.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <vector>
 
+#include "base/half.h"
 #include "kernels/activation_rows.h"
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
@@ -99,6 +103,42 @@ void run(const RankLaunch& a, kernels::Isa) {
     kernels::top_k({at<float>(a.x) + row * a.x_stride, a.width}, {at<kernels::Ranked>(a.best) + row * a.k, a.k});
 }
 
+void run(const UnpackStripsLaunch& a, kernels::Isa) {
+  constexpr std::size_t kLine = kernels::kStripRows;
+  const std::size_t strip = kernels::strip_bytes(kernels::Layout::f16, a.k);
+  for (std::uint64_t s = 0; s < a.strips; s++)
+    for (std::uint64_t i = 0; i < a.k; i++)
+      std::memcpy(at<std::uint16_t>(a.out) + (i * a.strips + s) * kLine,
+                  at<std::byte>(a.weights) + s * strip + i * kLine * sizeof(std::uint16_t), kLine * sizeof(std::uint16_t));
+}
+
+void run(const HalveRowsLaunch& a, kernels::Isa) {
+  constexpr int kLargest = 15;  // the largest value is below 2^15
+  for (std::uint64_t row = 0; row < a.rows; row++) {
+    const float* const x = at<float>(a.x) + row * a.x_stride;
+    float largest = 0;
+    for (std::uint64_t i = 0; i < a.k; i++) largest = std::fmax(largest, std::fabs(x[i]));
+    int exponent = kLargest;
+    if (largest > 0 && std::isfinite(largest)) std::frexp(largest, &exponent);
+    exponent = std::max(exponent - kLargest, -126);
+    for (std::uint64_t i = 0; i < a.k; i++) at<std::uint16_t>(a.halves)[row * a.k + i] = half_from_float(std::ldexp(x[i], -exponent));
+    at<float>(a.scales)[row] = std::ldexp(1.0f, exponent);
+  }
+}
+
+void run(const FinishRowsLaunch& a, kernels::Isa) {
+  for (std::uint64_t row = 0; row < a.rows; row++) {
+    float* const y = at<float>(a.y) + row * a.y_stride;
+    const float scale = at<float>(a.scales)[row] * a.factor;
+    for (std::uint64_t o = 0; o < a.outputs; o++) y[o] = y[o] * scale + (a.bias ? at<float>(a.bias)[o] : 0);
+  }
+}
+
+void run(const FetchRowsLaunch& a, kernels::Isa) {
+  for (std::uint64_t row = 0; row < a.rows; row++)
+    std::memcpy(at<std::byte>(a.to) + row * a.to_stride, at<std::byte>(a.from) + row * a.from_stride, a.row_bytes);
+}
+
 template <class Launch>
 void run(const void* arguments, kernels::Isa isa) {
   run(*static_cast<const Launch*>(arguments), isa);
@@ -126,6 +166,14 @@ void run_emulated_kernel(DeviceKernel kernel, const void* arguments, kernels::Is
       return run<AddLaunch>(arguments, isa);
     case DeviceKernel::rank:
       return run<RankLaunch>(arguments, isa);
+    case DeviceKernel::unpack_strips:
+      return run<UnpackStripsLaunch>(arguments, isa);
+    case DeviceKernel::halve_rows:
+      return run<HalveRowsLaunch>(arguments, isa);
+    case DeviceKernel::finish_rows:
+      return run<FinishRowsLaunch>(arguments, isa);
+    case DeviceKernel::fetch_rows:
+      return run<FetchRowsLaunch>(arguments, isa);
   }
 }
 

@@ -90,6 +90,10 @@ constexpr KernelCost kTable[] = {
     {"lc_gate_gelu_tanh", 100, 0},
     {"lc_add", 96, 0},
     {"lc_rank", 1716, 305},
+    {"lc_unpack_strips", 256, 0},
+    {"lc_halve_rows", 1, 80},
+    {"lc_finish_rows", 104, 0},
+    {"lc_fetch_rows", 102, 0},
 };
 
 double turns(std::uint64_t n, std::uint64_t a_turn) {
@@ -135,6 +139,11 @@ double units_of_block(DeviceKernel kernel, const void* arguments, const SeenKeys
       return turns(static_cast<const StoreKvLaunch*>(arguments)->head_dim, 32);
     case DeviceKernel::rank:
       return turns(static_cast<const RankLaunch*>(arguments)->width, 1024);
+    case DeviceKernel::halve_rows:
+      return turns(static_cast<const HalveRowsLaunch*>(arguments)->k, 256);
+    case DeviceKernel::fetch_rows:
+    case DeviceKernel::unpack_strips:
+    case DeviceKernel::finish_rows:
     case DeviceKernel::quantize_rows:
     case DeviceKernel::gate:
     case DeviceKernel::add:

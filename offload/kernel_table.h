@@ -25,7 +25,7 @@ const KernelCost& kernel_cost(std::string_view function);
 constexpr int kTableDotLanes = 128;
 
 // Units of work of a block: turns of its loops, on average over its warps. Products: a group of 32 k for tiles, 16 of them for few rows. Attention: 32 keys times 32 dimensions. rms_norm: 256 values. store_kv: 32 values. rank:
-// 1024 values. The others have none.
+// 1024 values. halve_rows: 256 values, read twice. The others have none.
 double units_of_block(DeviceKernel kernel, const void* arguments, const SeenKeys& keys);
 
 // On average over the blocks of a launch, which `cost` is the row of.

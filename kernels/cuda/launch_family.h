@@ -24,6 +24,6 @@ std::uint32_t grid_for(const char* function, std::uint64_t n, std::uint64_t per_
 std::uint32_t grid_y_for(const char* function, std::uint64_t n, std::uint64_t per_block);
 
 extern const LaunchFamily kRmsNormFamily, kQuantizeRowsFamily, kProductFamily, kRotateFamily, kStoreKvFamily, kAttendFamily, kGateFamily,
-    kAddFamily, kRankFamily;
+    kAddFamily, kRankFamily, kUnpackStripsFamily, kHalveRowsFamily, kFinishRowsFamily, kFetchRowsFamily;
 
 }  // namespace leafcutter::gpu

@@ -9,8 +9,8 @@ namespace leafcutter::gpu {
 namespace {
 
 constexpr const LaunchFamily* kFamilies[] = {
-    &kRmsNormFamily, &kQuantizeRowsFamily, &kProductFamily, &kRotateFamily, &kStoreKvFamily,
-    &kAttendFamily,  &kGateFamily,         &kAddFamily,     &kRankFamily,
+    &kRmsNormFamily, &kQuantizeRowsFamily, &kProductFamily,      &kRotateFamily,    &kStoreKvFamily,    &kAttendFamily,    &kGateFamily,
+    &kAddFamily,     &kRankFamily,         &kUnpackStripsFamily, &kHalveRowsFamily, &kFinishRowsFamily, &kFetchRowsFamily,
 };
 
 std::uint32_t blocks_for(const char* function, std::uint64_t n, std::uint64_t per_block, std::uint32_t most) {

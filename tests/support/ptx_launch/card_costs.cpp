@@ -135,6 +135,49 @@ LaunchCost add_cost(std::uint64_t n) {
   return {run_embedded(a, kSampledBlocks)};
 }
 
+LaunchCost fetch_rows_cost(std::uint64_t rows, std::uint64_t words) {
+  kernels::FetchRowsLaunch a;
+  const Buffer from = floats(rows * words), to = floats(rows * words);
+  a.from = from.address();
+  a.to = to.address();
+  a.rows = rows;
+  a.row_bytes = a.from_stride = a.to_stride = words * sizeof(float);
+  return {run_embedded(a, kSampledBlocks)};
+}
+
+LaunchCost unpack_strips_cost(std::uint64_t k, std::uint64_t strips) {
+  kernels::UnpackStripsLaunch a;
+  const Buffer weights(strips * kernels::strip_bytes(kernels::Layout::f16, k)),
+      out(strips * kernels::kStripRows * k * sizeof(std::uint16_t));
+  a.weights = weights.address();
+  a.out = out.address();
+  a.k = k;
+  a.strips = strips;
+  return {run_embedded(a, kSampledBlocks)};
+}
+
+LaunchCost halve_rows_cost(std::uint64_t rows, std::uint64_t k) {
+  kernels::HalveRowsLaunch a;
+  const Buffer x = floats(rows * k), halves(rows * k * sizeof(std::uint16_t)), scales = floats(rows);
+  a.x = x.address();
+  a.halves = halves.address();
+  a.scales = scales.address();
+  a.rows = rows;
+  a.k = a.x_stride = k;
+  return {run_embedded(a, kSampledBlocks)};
+}
+
+LaunchCost finish_rows_cost(std::uint64_t rows, std::uint64_t outputs) {
+  kernels::FinishRowsLaunch a;
+  const Buffer y = floats(rows * outputs), scales = floats(rows), bias = floats(outputs);
+  a.y = y.address();
+  a.scales = scales.address();
+  a.bias = bias.address();
+  a.rows = rows;
+  a.outputs = a.y_stride = outputs;
+  return {run_embedded(a, kSampledBlocks)};
+}
+
 LaunchCost rotate_cost(std::uint64_t rows, std::uint64_t heads, std::uint64_t head_dim) {
   kernels::RotateLaunch a;
   a.half = head_dim / 2;

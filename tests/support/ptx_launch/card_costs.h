@@ -22,6 +22,10 @@ LaunchCost rms_norm_cost(std::uint64_t rows, std::uint64_t width);
 LaunchCost quantize_rows_cost(std::uint64_t rows, std::uint64_t k);
 LaunchCost gate_cost(std::uint64_t n, kernels::Gate gate);
 LaunchCost add_cost(std::uint64_t n);
+LaunchCost fetch_rows_cost(std::uint64_t rows, std::uint64_t words);
+LaunchCost unpack_strips_cost(std::uint64_t k, std::uint64_t strips);
+LaunchCost halve_rows_cost(std::uint64_t rows, std::uint64_t k);
+LaunchCost finish_rows_cost(std::uint64_t rows, std::uint64_t outputs);
 LaunchCost rotate_cost(std::uint64_t rows, std::uint64_t heads, std::uint64_t head_dim);
 LaunchCost store_kv_cost(std::uint64_t rows, std::uint64_t kv_heads, std::uint64_t head_dim, kernels::KvType type);
 LaunchCost rank_cost(std::uint64_t rows, std::uint64_t width);  // the largest of each row

@@ -118,6 +118,19 @@ std::vector<FittedCost> fitted_costs() {
         a.width = width;
         return units_of(a);
       }));
+  all.push_back(fit(
+      {1024, 1024}, [](std::uint64_t k) { return unpack_strips_cost(k, 4); }, no_units));
+  all.push_back(fit(
+      {2048, 4096}, [](std::uint64_t k) { return halve_rows_cost(1, k); },
+      [](std::uint64_t k) {
+        kernels::HalveRowsLaunch a;
+        a.k = k;
+        return units_of(a);
+      }));
+  all.push_back(fit(
+      {4096, 4096}, [](std::uint64_t outputs) { return finish_rows_cost(1, outputs); }, no_units));
+  all.push_back(fit(
+      {4096, 4096}, [](std::uint64_t words) { return fetch_rows_cost(1, words); }, no_units));
   return all;
 }
 
