@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "kernels/cuda/embedded_ptx.h"
 #include "kernels/cuda/launch_shape.h"
+#include "offload/cublas_products.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -55,6 +56,8 @@ class DriverDevice final : public CudaDevice {
   int driver_version() const override { return driver_version_; }
   const CudaOverhead& overhead() const override { return overhead_; }
   bool runs_cubin() const override { return runs_cubin_; }
+  int cublas_version() const override { return cublas_ ? cublas_->version() : 0; }
+  void use_cublas(bool use) override { uses_cublas_ = use; }
 
   // ---- memory
 
@@ -124,12 +127,15 @@ class DriverDevice final : public CudaDevice {
     return static_cast<DeviceStream>(streams_.size() - 1);
   }
 
-  DeviceEvent make_event() override {
+  DeviceEvent make_event() override { return make_event(cuda::kEventBlockingWait | cuda::kEventNoTiming); }
+  std::optional<DeviceEvent> make_timed_event() override { return make_event(cuda::kEventBlockingWait); }
+
+  double seconds_between(DeviceEvent first, DeviceEvent second) override {
     enter();
-    CudaEvent event = nullptr;
-    check(driver_.event_create, "an event", DeviceFailure::launch, &event, cuda::kEventBlockingWait | cuda::kEventNoTiming);
-    events_.push_back(event);
-    return static_cast<DeviceEvent>(events_.size() - 1);
+    float milliseconds = 0;
+    check(driver_.event_elapsed, "the time between two places of a stream", DeviceFailure::launch, &milliseconds, event_of(first),
+          event_of(second));
+    return static_cast<double>(milliseconds) / 1e3;
   }
 
   void record(DeviceEvent event, DeviceStream stream) override {
@@ -190,6 +196,20 @@ class DriverDevice final : public CudaDevice {
     if (!is_pinned(from, extent(shape, shape.from_stride))) finish(stream);
   }
 
+  // A kernel that reads the host's memory: a copy would wait behind all that are under way, whatever its stream. Where the card cannot, or the numbers are no words, it is a copy.
+  void fetch(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) override {
+    constexpr std::uint64_t kWord = 4;
+    const FetchRowsLaunch fetched{
+        to, {reinterpret_cast<std::uint64_t>(from)}, shape.rows, shape.row_bytes, shape.to_stride, shape.from_stride};
+    const std::uint64_t all =
+        fetched.to.value | fetched.from.value | fetched.row_bytes | (shape.rows > 1 ? shape.to_stride | shape.from_stride : 0);
+    const bool is_fetched =
+        card_.reads_host_memory && all % kWord == 0 && shape.rows <= gpu::kMostGridYz && is_pinned(from, extent(shape, shape.from_stride));
+    if (!is_fetched) return copy_to_device(to, from, shape, stream);
+    enter();
+    launch_kernel(FetchRowsLaunch::kKernel, &fetched, stream);
+  }
+
   void copy_to_host(std::byte* to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
     enter();
     if (is_one_piece(shape)) {
@@ -218,11 +238,11 @@ class DriverDevice final : public CudaDevice {
   using Device::launch;
   void launch(DeviceKernel kernel, const void* arguments, DeviceStream stream) override {
     enter();
-    const gpu::LaunchShape shape = shape_of(kernel, arguments);
-    if (shape.empty()) return;
-    void* parameters[] = {const_cast<void*>(arguments)};  // the driver copies the struct
-    check(driver_.launch, shape.function, DeviceFailure::launch, functions_.at(shape.function), shape.grid[0], shape.grid[1], shape.grid[2],
-          shape.threads, 1u, 1u, shape.shared_bytes, stream_of(stream), static_cast<void**>(parameters), static_cast<void**>(nullptr));
+    if (kernel == DeviceKernel::product && cublas_ && uses_cublas_) {
+      const auto& product = *static_cast<const ProductLaunch*>(arguments);
+      if (CublasProducts::takes(product)) return multiply(product, stream);
+    }
+    launch_kernel(kernel, arguments, stream);
   }
 
  private:
@@ -234,6 +254,34 @@ class DriverDevice final : public CudaDevice {
 
   CudaStream stream_of(DeviceStream id) const { return streams_.at(static_cast<std::size_t>(id)); }
   CudaEvent event_of(DeviceEvent id) const { return events_.at(static_cast<std::size_t>(id)); }
+
+  DeviceEvent make_event(unsigned flags) {
+    enter();
+    CudaEvent event = nullptr;
+    check(driver_.event_create, "an event", DeviceFailure::launch, &event, flags);
+    events_.push_back(event);
+    return static_cast<DeviceEvent>(events_.size() - 1);
+  }
+
+  void launch_kernel(DeviceKernel kernel, const void* arguments, DeviceStream stream) {
+    const gpu::LaunchShape shape = shape_of(kernel, arguments);
+    if (shape.empty()) return;
+    void* parameters[] = {const_cast<void*>(arguments)};  // the driver copies the struct
+    check(driver_.launch, shape.function, DeviceFailure::launch, functions_.at(shape.function), shape.grid[0], shape.grid[1], shape.grid[2],
+          shape.threads, 1u, 1u, shape.shared_bytes, stream_of(stream), static_cast<void**>(parameters), static_cast<void**>(nullptr));
+  }
+
+  // The workspace is one for all streams.
+  void multiply(const ProductLaunch& product, DeviceStream stream) {
+    if (cublas_stream_ && *cublas_stream_ != stream)
+      check(driver_.stream_wait, "taking turns with the workspace of cuBLAS", DeviceFailure::launch, stream_of(stream),
+            event_of(cublas_done_), 0u);
+    cublas_->multiply(product, stream_of(stream),
+                      [&](DeviceKernel kernel, const void* arguments) { launch_kernel(kernel, arguments, stream); });
+    check(driver_.event_record, "taking turns with the workspace of cuBLAS", DeviceFailure::launch, event_of(cublas_done_),
+          stream_of(stream));
+    cublas_stream_ = stream;
+  }
 
   // Memory that is not pinned is the caller's again when a copy returns, or throws.
   void finish(DeviceStream stream) {
@@ -309,17 +357,29 @@ class DriverDevice final : public CudaDevice {
     const std::uint64_t with_context = free_bytes();
     load_code(options.code);
     const std::uint64_t with_code = free_bytes();
-    overhead_ = {before - std::min(before, with_context), with_context - std::min(with_context, with_code)};
+    if (options.cublas) open_cublas(*options.cublas);
+    const std::uint64_t with_cublas = options.cublas ? free_bytes() : with_code;
+    overhead_ = {before - std::min(before, with_context), with_context - std::min(with_context, with_code),
+                 with_code - std::min(with_code, with_cublas)};
     check(driver_.context_destroy, "measuring what a context takes", DeviceFailure::launch, std::exchange(measuring_, nullptr));
     check(driver_.context_set_current, "using the card", DeviceFailure::launch, context_);
 
-    const std::uint64_t all = overhead_.context_bytes + overhead_.code_bytes, free = free_bytes();
+    const std::uint64_t all = overhead_.context_bytes + overhead_.code_bytes + overhead_.cublas_bytes, free = free_bytes();
     const std::uint64_t most = free - std::min(free, kLeftFree), wanted = options.memory ? options.memory->resolve(most + all) : most + all;
     properties_.memory_bytes = std::min(most, wanted - std::min(wanted, all)) / kGranularity * kGranularity;
     if (properties_.memory_bytes == 0)
       throw DeviceError(DeviceFailure::out_of_memory, card_.name + ", --device-memory " + format_bytes(wanted),
-                        "context and code of the driver take " + format_bytes(all) + ", " + format_bytes(free) + " are free",
-                        options.memory ? "raise --device-memory" : "close what else uses the card, or use --device cpu");
+                        (cublas_ ? "context, code and cuBLAS take " : "context and code of the driver take ") + format_bytes(all) + ", " +
+                            format_bytes(free) + " are free",
+                        options.memory ? cublas_ ? "raise --device-memory, or use --cublas off" : "raise --device-memory"
+                                       : "close what else uses the card, or use --device cpu");
+  }
+
+  void open_cublas(const CublasLibrary& library) {
+    check(driver_.memory_allocate, "the workspace of cuBLAS", DeviceFailure::out_of_memory, &cublas_workspace_,
+          std::size_t{CublasProducts::kWorkspaceBytes});
+    cublas_.emplace(library, card_.name, DeviceAddress{cublas_workspace_});
+    cublas_done_ = make_event();
   }
 
   void load_code(const CudaCode& code) {
@@ -355,6 +415,8 @@ class DriverDevice final : public CudaDevice {
   void close() noexcept {
     if (context_) {
       drain();
+      cublas_.reset();
+      if (cublas_workspace_) attempt(driver_.memory_free, cublas_workspace_);
       for (const CudaEvent event : events_) attempt(driver_.event_destroy, event);
       for (const CudaStream stream : streams_) attempt(driver_.stream_destroy, stream);
       if (module_) attempt(driver_.module_unload, module_);
@@ -392,6 +454,11 @@ class DriverDevice final : public CudaDevice {
   std::unordered_map<std::string_view, CudaFunction> functions_;
   std::vector<CudaStream> streams_;
   std::vector<CudaEvent> events_;
+  CudaAddress cublas_workspace_ = 0;
+  std::optional<CublasProducts> cublas_;  // none: all products are ours
+  bool uses_cublas_ = true;
+  DeviceEvent cublas_done_{};                  // with the workspace
+  std::optional<DeviceStream> cublas_stream_;  // that used it last
   std::map<CudaAddress, std::uint64_t> allocations_;
   std::map<const std::byte*, std::size_t> pinned_;
   std::uint64_t allocated_ = 0, most_allocated_ = 0;

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/size_text.h"
+#include "offload/cublas.h"
 #include "offload/cuda_driver.h"
 #include "offload/device.h"
 
@@ -28,11 +29,13 @@ struct CudaDeviceOptions {
   std::optional<SizeText>
       memory;  // all that the process may take of the card, context and code included; shares are of what is free. None: what is free
   CudaCode code = embedded_cuda_code();
+  std::optional<CublasLibrary> cublas;  // what products go through that it takes (cublas_products.h), once use_cublas says so
 };
 
 // What making the device took of the card: free memory before and after, measured with another context that is there from before until after.
 struct CudaOverhead {
   std::uint64_t context_bytes = 0, code_bytes = 0;
+  std::uint64_t cublas_bytes = 0;  // its own, and the workspace
 };
 
 class CudaDevice : public Device {
@@ -41,6 +44,9 @@ class CudaDevice : public Device {
   virtual int driver_version() const = 0;
   virtual const CudaOverhead& overhead() const = 0;
   virtual bool runs_cubin() const = 0;  // otherwise the driver has compiled the PTX
+
+  virtual int cublas_version() const = 0;  // 0: the device was made without
+  virtual void use_cublas(bool use) = 0;   // from the next launch on; where there is none it changes nothing. At first: yes
 };
 
 // Throws Error{device} when there is no card that can be used, DeviceError when the driver refuses something, out_of_memory when the memory that may be taken does not hold the context.

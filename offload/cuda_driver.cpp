@@ -78,6 +78,11 @@ CudaCard describe(const CudaDriver& driver, int number) {
   card.capability_minor = attribute(cuda::kCapabilityMinor);
   card.multiprocessors = attribute(cuda::kMultiprocessors);
   card.copy_engines = attribute(cuda::kCopyEngines);
+  card.reads_host_memory =
+      attribute(cuda::kUnifiedAddressing) != 0 && attribute(cuda::kMapsHostMemory) != 0 && attribute(cuda::kTakesRegisteredAddresses) != 0;
+  card.pci_domain = attribute(cuda::kPciDomain);
+  card.pci_bus = attribute(cuda::kPciBus);
+  card.pci_device = attribute(cuda::kPciDevice);
   return card;
 }
 

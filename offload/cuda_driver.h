@@ -73,7 +73,8 @@ constexpr unsigned kStreamNonBlocking = 1;    // apart from the default stream
 constexpr unsigned kEventBlockingWait = 1, kEventNoTiming = 2;
 constexpr unsigned kHostPortable = 1;  // pinned for all contexts
 constexpr unsigned kMemoryHost = 1, kMemoryDevice = 2;
-constexpr int kMultiprocessors = 16, kCopyEngines = 40, kCapabilityMajor = 75, kCapabilityMinor = 76;
+constexpr int kMultiprocessors = 16, kMapsHostMemory = 19, kPciBus = 33, kPciDevice = 34, kCopyEngines = 40, kUnifiedAddressing = 41,
+              kPciDomain = 50, kCapabilityMajor = 75, kCapabilityMinor = 76, kTakesRegisteredAddresses = 91;
 constexpr int kJitErrorLog = 5, kJitErrorLogBytes = 6;
 }  // namespace cuda
 
@@ -134,13 +135,14 @@ struct CudaDriver {
   CudaCall<CudaEvent, CudaStream> event_record{"cuEventRecord"};
   CudaCall<CudaEvent> event_query{"cuEventQuery"};
   CudaCall<CudaEvent> event_synchronize{"cuEventSynchronize"};
+  CudaCall<float*, CudaEvent, CudaEvent> event_elapsed{"cuEventElapsedTime"};  // milliseconds
   CudaCall<CudaModule*, const void*, unsigned, int*, void**> module_load{"cuModuleLoadDataEx"};
   CudaCall<CudaModule> module_unload{"cuModuleUnload"};
   CudaCall<CudaFunction*, CudaModule, const char*> module_function{"cuModuleGetFunction"};
   CudaCall<CudaFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CudaStream, void**, void**> launch{
       "cuLaunchKernel"};
 
-  static constexpr std::size_t kCalls = 36;
+  static constexpr std::size_t kCalls = 37;
 };
 static_assert(sizeof(CudaDriver) == CudaDriver::kCalls * sizeof(CudaCall<unsigned>), "for_each_call knows every call");
 
@@ -155,7 +157,7 @@ void for_each_call(CudaDriver& d, Visit&& visit) {
       d.context_create, d.context_destroy, d.context_set_current, d.memory_info, d.memory_allocate, d.memory_free, d.host_allocate,
       d.host_free, d.host_register, d.host_unregister, d.copy_to_device, d.copy_to_host, d.copy_on_device, d.copy_2d, d.stream_create,
       d.stream_destroy, d.stream_synchronize, d.stream_wait, d.event_create, d.event_destroy, d.event_record, d.event_query,
-      d.event_synchronize, d.module_load, d.module_unload, d.module_function, d.launch);
+      d.event_synchronize, d.event_elapsed, d.module_load, d.module_unload, d.module_function, d.launch);
 }
 
 // The driver of this machine. Throws Error{device}, one line: no driver here, or one that lacks a function, by name.
@@ -174,6 +176,8 @@ struct CudaCard {
   std::uint64_t memory_bytes = 0;
   int capability_major = 0, capability_minor = 0;
   int multiprocessors = 0, copy_engines = 0;
+  bool reads_host_memory = false;                   // kernels read pinned memory where the host has it
+  int pci_domain = 0, pci_bus = 0, pci_device = 0;  // the slot that it is in
 };
 
 struct CudaCards {

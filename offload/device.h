@@ -92,6 +92,9 @@ class Device {
   virtual bool is_done(DeviceEvent event) = 0;
   virtual void synchronize(DeviceEvent event) = 0;
   virtual void synchronize(DeviceStream stream) = 0;
+  // An event that also tells when: between two of them that were recorded and are done, seconds on the device's clock. None: the device has no such events.
+  virtual std::optional<DeviceEvent> make_timed_event() { return std::nullopt; }
+  virtual double seconds_between(DeviceEvent, DeviceEvent) { return 0; }
   // Waits until all streams are empty and forgets what failed. False: the device is lost.
   virtual bool drain() noexcept = 0;
 

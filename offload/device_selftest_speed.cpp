@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "kernels/activation_group.h"
 #include "offload/device_memory.h"
@@ -21,7 +22,10 @@ std::vector<std::byte> pattern(std::size_t bytes, unsigned seed) {
 }
 
 // Up, within and down again; what lies between rows stays as it was.
-bool comes_back(Device& device, const CopyShape& rows, bool is_pinned) {
+enum class Way : std::uint8_t { pinned, ordinary, fetched };
+
+bool comes_back(Device& device, const CopyShape& rows, Way way) {
+  const bool is_pinned = way != Way::ordinary;
   const DeviceStream stream = device.make_stream();
   const std::size_t spread = (rows.rows - 1) * rows.to_stride + rows.row_bytes, bytes = rows.rows * rows.row_bytes;
   const DeviceBuffer first(device, spread + 2 * kGuard, "selftest"), second(device, spread + 2 * kGuard, "selftest");
@@ -35,7 +39,10 @@ bool comes_back(Device& device, const CopyShape& rows, bool is_pinned) {
   std::memcpy(host, source.data(), bytes);
   device.copy_to_device(first.address(), ground.data(), {ground.size()}, stream);
   device.copy_on_device(second.address(), first.address(), {ground.size()}, stream);
-  device.copy_to_device(first.address() + kGuard, host, up, stream);
+  if (way == Way::fetched)
+    device.fetch(first.address() + kGuard, host, up, stream);
+  else
+    device.copy_to_device(first.address() + kGuard, host, up, stream);
   device.copy_on_device(second.address() + kGuard, first.address() + kGuard, within, stream);
   device.copy_to_host(host + bytes, second.address() + kGuard, down, stream);
   std::vector<std::byte> whole(ground.size()), want = ground;
@@ -63,12 +70,13 @@ void rate(const char* name, double bytes, double seconds, const SelftestReport& 
 
 void check_device_copies(Device& device, const SelftestReport& report) {
   constexpr CopyShape kOne{100'001, 1, 100'001, 0}, kRows{300, 70, 512, 0};
-  for (const bool is_pinned : {true, false})
+  constexpr std::pair<Way, const char*> kWays[] = {
+      {Way::pinned, ", pinned"}, {Way::ordinary, ", ordinary memory"}, {Way::fetched, ", fetched by the device"}};
+  for (const auto& [way, way_name] : kWays)
     for (const bool is_one : {true, false}) {
-      const std::string name =
-          std::string("copies of ") + (is_one ? "one piece" : "rows with strides") + (is_pinned ? ", pinned" : ", ordinary memory");
+      const std::string name = std::string("copies of ") + (is_one ? "one piece" : "rows with strides") + way_name;
       try {
-        const bool is_right = comes_back(device, is_one ? kOne : kRows, is_pinned);
+        const bool is_right = comes_back(device, is_one ? kOne : kRows, way);
         report({name, is_right, is_right ? "every byte came back" : "bytes came back wrong, or others were overwritten",
                 is_right ? 0.0 : 1.0});
       } catch (const DeviceError& e) {

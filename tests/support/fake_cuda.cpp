@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "kernels/cuda/launch_shape.h"
+#include "kernels/matmul.h"
 
 namespace leafcutter::offload::test {
 namespace {
@@ -135,7 +136,8 @@ std::string FakeCuda::alive() const {
 }
 
 std::uint64_t FakeCuda::free_bytes() const {
-  std::uint64_t used = options_.used_by_others + contexts_.size() * options_.context_bytes + modules_.size() * options_.code_bytes;
+  std::uint64_t used =
+      options_.used_by_others + library_bytes_ + contexts_.size() * options_.context_bytes + modules_.size() * options_.code_bytes;
   for (const auto& [address, memory] : device_memory_) used += round_up(memory.size, kGranularity);
   const std::uint64_t all = options_.cards.front().memory_bytes;
   return all - std::min(all, used);
@@ -204,6 +206,16 @@ void FakeCuda::describe(CudaDriver& d) {
         return *value = card.multiprocessors, CudaResult::success;
       case cuda::kCopyEngines:
         return *value = card.copy_engines, CudaResult::success;
+      case cuda::kMapsHostMemory:
+      case cuda::kUnifiedAddressing:
+        return *value = 1, CudaResult::success;
+      case cuda::kTakesRegisteredAddresses:
+        return *value = card.reads_host_memory ? 1 : 0, CudaResult::success;
+      case cuda::kPciBus:
+        return *value = card.pci_bus, CudaResult::success;
+      case cuda::kPciDevice:
+      case cuda::kPciDomain:
+        return *value = 0, CudaResult::success;
       default:
         return wrong("attribute " + std::to_string(attribute));
     }
@@ -308,6 +320,12 @@ const FakeCuda::Memory* FakeCuda::device_memory_at(std::uint64_t address, std::u
   return address + bytes <= begin + memory.size ? &memory : nullptr;
 }
 
+bool FakeCuda::is_pinned(std::uint64_t address, std::uint64_t bytes) const {
+  const auto holds = [&](std::uint64_t begin, std::uint64_t size) { return begin <= address && address + bytes <= begin + size; };
+  return std::any_of(host_memory_.begin(), host_memory_.end(), [&](const auto& m) { return holds(m.first, m.second.size); }) ||
+         std::any_of(registered_.begin(), registered_.end(), [&](const auto& r) { return holds(r.first, r.second); });
+}
+
 std::string FakeCuda::place(const DeviceAccess& access) const {
   const Memory* const memory = device_memory_at(access.begin.value, 1);
   return memory ? "an allocation of " + std::to_string(memory->size) + " bytes" : "memory of the host";
@@ -319,6 +337,9 @@ CudaResult FakeCuda::copy(const char* name, DeviceAccess to, bool to_device, Dev
   if (from_device && !device_memory_at(from.begin.value, extent(from))) return wrong("beyond device memory: where from");
   if ((!to_device && device_memory_at(to.begin.value, 1)) || (!from_device && device_memory_at(from.begin.value, 1)))
     return wrong("an address of the card for one of the host");
+  const auto moved = static_cast<double>(to.rows * to.row_bytes);
+  pass(stream, from_device && to_device ? options_.launch_s + 2 * moved / options_.memory_bytes_per_s
+                                        : options_.link_latency_s + moved / options_.link_bytes_per_s);
   std::vector<std::byte> before;
   if (!from_device) before = gathered(from);
   if (!to_device && !streams_->in_use(to))
@@ -384,17 +405,20 @@ void FakeCuda::fill_streams(CudaDriver& d) {
   };
   d.event_create.function = [this](CudaEvent* e, unsigned flags) {
     if (!is_current()) return wrong("no context is current", CudaResult::invalid_context);
-    if (flags != (cuda::kEventBlockingWait | cuda::kEventNoTiming)) return wrong("flags");
+    if ((flags & ~cuda::kEventNoTiming) != cuda::kEventBlockingWait) return wrong("flags");
     const std::uint64_t made = new_handle();
+    if ((flags & cuda::kEventNoTiming) == 0) event_seconds_[made] = 0;
     event_handles_[made] = streams_->add_event();
     return *e = handle<CudaEvent>(made), CudaResult::success;
   };
   d.event_destroy.function = [this, event, no_handle](CudaEvent e) {
     if (!event(e)) return no_handle();
+    event_seconds_.erase(number(e));
     return event_handles_.erase(number(e)), CudaResult::success;
   };
   d.event_record.function = [=, this](CudaEvent e, CudaStream s) {
     if (!stream(s) || !event(e)) return no_handle();
+    if (event_seconds_.count(number(e)) > 0) event_seconds_[number(e)] = stream_seconds_[number(s)];
     return streams_->record(*event(e), *stream(s)), CudaResult::success;
   };
   d.event_query.function = [=, this](CudaEvent e) {
@@ -402,6 +426,18 @@ void FakeCuda::fill_streams(CudaDriver& d) {
     bool done = false;
     const CudaResult result = waited([&] { done = streams_->is_done(*event(e)); });
     return result != CudaResult::success ? result : done ? CudaResult::success : CudaResult::not_ready;
+  };
+  d.event_elapsed.function = [=, this](float* milliseconds, CudaEvent first, CudaEvent second) {
+    if (!event(first) || !event(second)) return no_handle();
+    if (event_seconds_.count(number(first)) == 0 || event_seconds_.count(number(second)) == 0) return wrong("events without time");
+    for (const CudaEvent e : {first, second}) {
+      bool done = false;
+      const CudaResult result = waited([&] { done = streams_->is_done(*event(e)); });
+      if (result != CudaResult::success) return result;
+      if (!done) return CudaResult::not_ready;
+    }
+    *milliseconds = static_cast<float>(1e3 * (event_seconds_[number(second)] - event_seconds_[number(first)]));
+    return CudaResult::success;
   };
   d.event_synchronize.function = [=, this](CudaEvent e) {
     if (!event(e)) return no_handle();
@@ -462,11 +498,30 @@ CudaResult FakeCuda::launch(CudaFunction function, const std::uint32_t grid[3], 
   std::vector<std::byte> copied(bytes, bytes + kernel.argument_bytes);
   std::vector<DeviceAccess> accesses;
   info->accesses(copied.data(), accesses);
+  const bool fetches = info->kernel == DeviceKernel::fetch_rows;
+  const auto reads_host = [&](const DeviceAccess& access) {
+    return fetches && !access.write && options_.cards.front().reads_host_memory && is_pinned(access.begin.value, extent(access));
+  };
   for (const DeviceAccess& access : accesses)
-    if (access.rows > 0 && access.row_bytes > 0 && !device_memory_at(access.begin.value, extent(access)))
+    if (access.rows > 0 && access.row_bytes > 0 && !device_memory_at(access.begin.value, extent(access)) && !reads_host(access))
       return wrong(name + (access.write ? ": writes" : ": reads") + " beyond device memory");
+  double moved = 0, computed = 0;
+  for (const DeviceAccess& access : accesses) moved += static_cast<double>(access.rows * access.row_bytes);
+  if (info->kernel == DeviceKernel::product) {
+    const auto& product = *reinterpret_cast<const ProductLaunch*>(copied.data());
+    computed = 2.0 * static_cast<double>(product.strips * kernels::kStripRows * product.k * product.rows) /
+               (kernels::takes_groups(product.layout) ? options_.int8_ops_per_s : options_.f32_ops_per_s);
+  }
+  if (fetches) computed = moved / 2 / options_.link_bytes_per_s;
+  pass(stream, options_.launch_s + std::max(moved / options_.memory_bytes_per_s, computed));
+  const DeviceAccess source = fetches ? accesses.front() : DeviceAccess{};
+  std::vector<std::byte> fetched;
+  if (fetches) fetched = gathered(source);
   return enqueue(stream, name, accesses,
-                 [this, name, copied = std::move(copied), threads, shared_bytes, blocks = std::vector<std::uint32_t>(grid, grid + 3)] {
+                 [this, name, copied = std::move(copied), fetched = std::move(fetched), source, threads, shared_bytes,
+                  blocks = std::vector<std::uint32_t>(grid, grid + 3)] {
+                   if (!fetched.empty() && fetched != gathered(source))
+                     streams_->add_error(name + ": its source was changed by the host before it ran");
                    try {
                      gpu::emulation::run_kernel(name, blocks.data(), static_cast<std::uint32_t>(threads), shared_bytes, copied.data(),
                                                 options_.threads);

@@ -25,7 +25,8 @@ namespace leafcutter::offload::test {
 struct FakeCard {
   std::string name = "GeForce GTX 1060 3GB";
   std::uint64_t memory_bytes = std::uint64_t{3} << 30;
-  int capability_major = 6, capability_minor = 1, multiprocessors = 9, copy_engines = 2;
+  int capability_major = 6, capability_minor = 1, multiprocessors = 9, copy_engines = 2, pci_bus = 1;
+  bool reads_host_memory = true;
 };
 
 struct FakeCudaOptions {
@@ -34,6 +35,9 @@ struct FakeCudaOptions {
   CudaResult init = CudaResult::success;
   std::uint64_t used_by_others = 200 << 20, context_bytes = 70 << 20, code_bytes = 4 << 20;
   bool takes_cubin = true, takes_ptx = true;
+  // What events tell: of copies the link's, of kernels what they read and write, or compute.
+  double link_bytes_per_s = 11e9, link_latency_s = 8e-6, memory_bytes_per_s = 150e9, int8_ops_per_s = 8e12, f32_ops_per_s = 1.5e12,
+         launch_s = 3e-6;
   std::uint64_t seed = 1;
   gpu::emulation::Options threads{};  // of kernels
 };
@@ -67,6 +71,14 @@ class FakeCuda {
   // What a context that was destroyed without having been lost still held.
   const std::string& left_to_context() const { return left_to_context_; }
 
+  // ---- for libraries that work on the same card
+
+  bool is_current() const { return current_.count(std::this_thread::get_id()) != 0; }  // a context is, of this thread
+  bool holds(std::uint64_t address, std::uint64_t bytes) const { return device_memory_at(address, bytes) != nullptr; }
+  CudaResult enqueue(CudaStream stream, const std::string& what, const std::vector<DeviceAccess>& accesses, std::function<void()> work);
+  void add_error(const std::string& error) { streams_->add_error(error); }
+  void set_library_bytes(std::uint64_t bytes) { library_bytes_ = bytes; }  // of the card's memory
+
  private:
   struct Memory {
     PageBuffer bytes;
@@ -77,19 +89,20 @@ class FakeCuda {
   void record(CudaCall<Arguments...>& call, bool frees);
   CudaResult fault();
   CudaResult wrong(const std::string& what, CudaResult result = CudaResult::invalid_value);
-  bool is_current() const { return current_.count(std::this_thread::get_id()) != 0; }
   std::uint64_t new_handle() { return next_handle_ += 16; }
   std::uint64_t free_bytes() const;
   void destroy_context(std::uint64_t context);
 
   CudaResult allocate(std::map<std::uint64_t, Memory>& memory, std::size_t bytes, std::uint64_t& address);
   const Memory* device_memory_at(std::uint64_t address, std::uint64_t bytes) const;
+  bool is_pinned(std::uint64_t address, std::uint64_t bytes) const;
   std::string place(const DeviceAccess& access) const;
   // width and height bytes with a pitch on either side; which side is the host's.
+  // A stream is busy for so long, behind what it was given before.
+  void pass(CudaStream stream, double seconds) { stream_seconds_[reinterpret_cast<std::uint64_t>(stream)] += seconds; }
   CudaResult copy(const char* name, DeviceAccess to, bool to_device, DeviceAccess from, bool from_device, CudaStream stream);
   CudaResult launch(CudaFunction function, const std::uint32_t grid[3], const std::uint32_t block[3], std::uint32_t shared_bytes,
                     CudaStream stream, void** parameters);
-  CudaResult enqueue(CudaStream stream, const std::string& what, const std::vector<DeviceAccess>& accesses, std::function<void()> work);
   // Runs `wait`, then says what has failed meanwhile.
   CudaResult waited(const std::function<void()>& wait);
 
@@ -104,12 +117,13 @@ class FakeCuda {
   std::optional<std::uint64_t> failing_call_, failing_work_;
   CudaResult call_result_{}, work_result_{};
   CudaResult broken_ = CudaResult::success;  // what every call says from now on
-  std::uint64_t next_handle_ = 0x1000;
+  std::uint64_t next_handle_ = 0x1000, library_bytes_ = 0;
   std::map<std::thread::id, std::uint64_t> current_;  // context of a thread
   std::set<std::uint64_t> contexts_, modules_;
   std::map<std::uint64_t, std::string> functions_;
   std::map<std::uint64_t, std::size_t> stream_handles_, event_handles_;
   std::map<std::uint64_t, Memory> device_memory_, host_memory_;
+  std::map<std::uint64_t, double> stream_seconds_, event_seconds_;  // event_seconds_: of events with time
   std::map<std::uint64_t, std::size_t> registered_;
   std::string left_to_context_;
   std::vector<FakeCall> calls_;

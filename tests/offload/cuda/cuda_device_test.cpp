@@ -223,6 +223,41 @@ TEST_CASE("a launch that no kernel can have is a DeviceError with what to do, ma
   CHECK(fake.errors() == kNoErrors);
 }
 
+TEST_CASE("a card reads pinned memory by a kernel, where it can, and copies what is not pinned or no words") {
+  for (const bool reads : {true, false}) {
+    CAPTURE(reads);
+    FakeCard card;
+    card.reads_host_memory = reads;
+    FakeCudaOptions options;
+    options.cards = {card};
+    FakeCuda fake(options);
+    const auto device = make_cuda_device(fake.driver(), with_code());
+    const DeviceStream stream = device->make_stream();
+    const DeviceBuffer there(*device, 4096, "there");
+    const PageBuffer pages(8192, "pages");
+    const StagingBuffer allocated(*device, 4096, "allocated");
+    const PinnedPages registered(*device, pages.bytes());
+    const std::vector<std::byte> ordinary(4096, std::byte{3});
+    std::memset(allocated.data(), 1, allocated.size());
+    std::memset(pages.data(), 2, pages.size());
+    const auto fetched = [&](const std::byte* from, const CopyShape& shape, std::byte want, bool is_kernel) {
+      const std::size_t launches = fake.calls_of("cuLaunchKernel");
+      device->fetch(there.address() + 256, from, shape, stream);
+      std::vector<std::byte> got(shape.row_bytes);
+      device->copy_to_host(got.data(), there.address() + 256 + (shape.rows - 1) * shape.to_stride, {got.size()}, stream);
+      device->synchronize(stream);
+      CHECK(got == std::vector<std::byte>(shape.row_bytes, want));
+      CHECK((fake.calls_of("cuLaunchKernel") > launches) == is_kernel);
+    };
+    fetched(allocated.data() + 4, {400}, std::byte{1}, reads);
+    fetched(pages.data() + 64, {400, 3, 512, 1024}, std::byte{2}, reads);
+    fetched(allocated.data(), {401}, std::byte{1}, false);
+    fetched(allocated.data() + 2, {400}, std::byte{1}, false);
+    fetched(ordinary.data(), {400}, std::byte{3}, false);
+    CHECK(fake.errors() == kNoErrors);
+  }
+}
+
 TEST_CASE("a device may be used by one thread after another") {
   FakeCuda fake;
   const auto device = make_cuda_device(fake.driver(), with_code());

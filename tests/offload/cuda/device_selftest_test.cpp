@@ -37,7 +37,7 @@ TEST_CASE("the self-test passes on the emulated device and measures it") {
   const auto device = emulated();
   Tally tally;
   check_device_copies(*device, tally.report());
-  CHECK(tally.passed == 4);
+  CHECK(tally.passed == 6);
   check_device_kernels(*device, tally.report());
   CHECK(tally.first_failure == "");
   measure_device(*device, 1 << 20, tally.report());
@@ -56,7 +56,7 @@ TEST_CASE("the self-test passes on the CUDA device, whose kernels are emulated")
   CHECK(tally.first_failure == "");
   CHECK(fake.errors() == std::vector<std::string>{});
   check_device_kernels(*emulated(), other.report());
-  CHECK(tally.passed == 4 + other.passed);
+  CHECK(tally.passed == 6 + other.passed);
 }
 
 TEST_CASE("the self-test names what fails, goes on, and gives up with a lost device") {

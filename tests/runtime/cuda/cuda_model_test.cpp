@@ -8,11 +8,13 @@
 #include "tests/runtime/ant_models.h"
 #include "tests/runtime/device/device_models.h"
 #include "tests/runtime/test_models.h"
+#include "tests/support/fake_cublas.h"
 #include "tests/support/fake_cuda.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace leafcutter;
 using namespace leafcutter::testing;
+using offload::test::FakeCublas;
 using offload::test::FakeCuda;
 using offload::test::FakeCudaOptions;
 
@@ -89,6 +91,45 @@ TEST_CASE("LLaMA on the CUDA device gives the CPU's tokens, with weights on it, 
   const test::TemporaryFolder folder;
   const DeviceCase c(synthesize_to(folder.file("model.leaf"), in_format(quant::FormatId::q4, 65536)), false, kernels::KvType::f16);
   check(c, {.tolerance = tolerance_of(quant::FormatId::q4), .host_share = 0.3}, {.seed = 1});
+}
+
+namespace {
+
+// room: for the model, in the card's memory.
+void check_with_cublas(std::uint64_t room, bool fits) {
+  constexpr std::size_t kPrompt = 66, kTokens = 4;
+  const test::TemporaryFolder folder;
+  const std::string path = synthesize_to(folder.file("model.leaf"), in_format(quant::FormatId::f16, 65536));
+  runtime::LoadOptions options;
+  options.threads = 2;
+  options.ctx_size = kPrompt + kTokens;
+  options.without_tokenizer = true;
+  const auto want = greedy(*runtime::Model::load(path, options), kPrompt, kTokens, false);
+  const FakeCudaOptions fake_options;
+  FakeCuda fake(fake_options);
+  FakeCublas blas(fake);
+  runtime::LoadOptions on_card = options;
+  offload::CudaDeviceOptions cuda;
+  cuda.code.ptx = ".version 6.0\n";
+  cuda.cublas = blas.library();
+  const std::uint64_t taken = offload::make_cuda_device(fake.driver(), cuda)->overhead().cublas_bytes;
+  cuda.memory = SizeText{.bytes = fake_options.context_bytes + fake_options.code_bytes + taken + room};
+  on_card.device = offload::make_cuda_device(fake.driver(), cuda);
+  const auto model = runtime::Model::load(path, on_card);
+  CHECK((model->device_plan()->device_ring_bytes == 0) == fits);
+  CHECK(greedy(*model, kPrompt, kTokens, false) == want);
+  CHECK(blas.calls_of("cublasGemmEx") > 20);
+  CHECK(fake.errors() == kNoErrors);
+}
+
+}  // namespace
+
+TEST_CASE("prompts of a model in f16 through cuBLAS give the CPU's tokens, with weights copied to the card") {
+  check_with_cublas(5 * kMiB, false);
+}
+
+TEST_CASE("slow: prompts of a model in f16 through cuBLAS give the CPU's tokens, with all weights on the card") {
+  check_with_cublas(40 * kMiB, true);
 }
 
 TEST_CASE("CPM-Ant on the CUDA device gives the CPU's tokens") {
