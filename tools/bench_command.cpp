@@ -205,7 +205,9 @@ RunCommand add_bench(CLI::App& app) {
       if (const offload::CardPrediction* prediction = model->device_prediction())
         text += fmt::format("predicted for the card  {:.2f} tok/s, prompt {:.4f} s{}\n", prediction->best().tokens_per_s(),
                             prediction->best().prompt_seconds,
-                            flags->load.clock == "virtual" ? "" : " (times above are those of its emulation: --clock virtual)");
+                            flags->load.device != "emulated" || flags->load.clock == "virtual"
+                                ? ""
+                                : " (times above are those of its emulation: --clock virtual)");
       print_text(text);
     }
     notes.succeeded();

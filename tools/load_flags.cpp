@@ -4,10 +4,14 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "compress/leaf_reader.h"
 #include "offload/card_table.h"
 #include "offload/emulated_device.h"
 #include "offload/virtual_device.h"
+#include "tools/conversion.h"
 #include "tools/cuda_choice.h"
+#include "tools/measured_card.h"
 #include "tools/name_list.h"
 #include "tools/rates_cache.h"
 
@@ -47,14 +51,31 @@ std::shared_ptr<offload::Device> emulated_device(const LoadFlags& flags) {
 }
 
 // A card, where one is asked for or, with auto, there is one.
-std::shared_ptr<offload::Device> cuda_device(const LoadFlags& flags, Notes* notes) {
+std::shared_ptr<offload::CudaDevice> cuda_device(const LoadFlags& flags, Notes* notes) {
   try {
-    return open_cuda_device({flags.device_memory, flags.gpu});
+    const CublasWish wish = flags.cublas == "on" ? CublasWish::on : flags.cublas == "auto" ? CublasWish::where_faster : CublasWish::off;
+    return open_cuda_device({flags.device_memory, flags.gpu, wish}, [notes](const std::string& text) {
+      if (notes) notes->add(text);
+    });
   } catch (const Error& e) {
     if (flags.device == "cuda") throw;
     if (notes && flags.is_device_named) notes->add(std::string("note: computing on the CPU: ") + e.what());
     return nullptr;
   }
+}
+
+// What the model's plan for the card is chosen by. Measuring the host takes memory: where that is limited, what is known has to do.
+std::optional<offload::DeviceRates> measured_rates(offload::CudaDevice& device, const LoadFlags& flags, const std::string& file,
+                                                   Notes* notes) {
+  RatesRequest request;
+  request.threads = flags.threads > 0 ? flags.threads : all_cores();
+  request.disk_file = file;
+  request.products = offload::products_of(compress::read_leaf_index(*open_file(file)));
+  auto rates = rates_of_this_card(device, request, !flags.memory, [notes](const std::string& text) {
+    if (notes) notes->add(text);
+  });
+  if (rates && flags.disk_rate) rates->host.disk_bytes_per_s = static_cast<double>(*flags.disk_rate);
+  return rates;
 }
 
 }  // namespace
@@ -153,6 +174,12 @@ void add_device_flags(CLI::App& app, LoadFlags& flags) {
       app, "--device-memory", flags.device_memory,
       "memory of the device. A card's: all that the program may take of it, the driver's share included (default: what is free). The "
       "emulated device's, which runs the CPU's kernels (default: the card's, 1GiB without --card)");
+  app.add_option(
+         "--cublas", flags.cublas,
+         "products of prompts with weights in f16 on a card: off, by our kernels; on, by cuBLAS 12; auto, by whichever `selftest` found "
+         "faster. cuBLAS rounds otherwise, so that answers may differ from those with off")
+      ->check(CLI::IsMember({"on", "off", "auto"}))
+      ->capture_default_str();
   app.add_option("--card", flags.card,
                  "the emulated device has this card's memory and copy engines, and its link or 1 GB/s if that is less; who computes what "
                  "is chosen as `plan --card` does");
@@ -181,8 +208,11 @@ runtime::LoadOptions LoadFlags::options(const std::string& file, Notes* notes) c
   if (clock == "virtual" && (!emulated || card.empty()))
     throw Error(ErrorKind::usage, "--clock virtual", "is that of a card", "add --device emulated --card NAME");
   std::shared_ptr<offload::Device> chosen;
+  std::shared_ptr<offload::CudaDevice> cuda;
   if (emulated) chosen = emulated_device(*this);
-  if (device == "cuda" || (device == "auto" && may_use_card)) chosen = cuda_device(*this, notes);
+  if (device == "cuda" || (device == "auto" && may_use_card)) chosen = cuda = cuda_device(*this, notes);
+  if (cublas == "on" && (emulated || !chosen))
+    throw Error(ErrorKind::usage, "--cublas on", "there is no card with --device " + device, "add --device cuda");
   if (!emulated && ((device_memory && !chosen) || device_rate || !card.empty()))
     throw Error(ErrorKind::usage,
                 device_memory && !chosen ? "--device-memory"
@@ -192,6 +222,7 @@ runtime::LoadOptions LoadFlags::options(const std::string& file, Notes* notes) c
   runtime::LoadOptions options;
   options.device = std::move(chosen);
   if (emulated && !card.empty()) options.device_rates = rates_of(card, host, *this);
+  if (cuda && !file.empty()) options.device_rates = measured_rates(*cuda, *this, file, notes);
   options.memory = memory;
   options.threads = threads;
   options.ctx_size = ctx_size;

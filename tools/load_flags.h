@@ -25,6 +25,7 @@ struct LoadFlags {
   std::optional<std::uint64_t> device_rate;  // --link device=RATE
   std::optional<SizeText> device_memory;
   int gpu = 0;                        // of several cards
+  std::string cublas = "off";         // on, auto
   bool may_use_card = false;          // --device cuda, and auto where there is a card
   bool is_device_named = false;       // by a flag
   std::string card;                   // whose memory, link and copy engines an emulated device has

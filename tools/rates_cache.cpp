@@ -4,16 +4,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
-#include "base/file.h"
 #include "kernels/isa.h"
-#include "tools/model_source.h"
+#include "tools/cache_file.h"
 
 namespace leafcutter::tools {
 namespace {
@@ -21,7 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kVersion = 5;  // of what is measured, and how
-constexpr std::uintmax_t kMostBytes = 1 << 20;
 
 std::string processor_name() {
   std::ifstream in("/proc/cpuinfo");
@@ -39,29 +33,6 @@ std::string disk_key(const std::string& file) {
   return ::stat(file.c_str(), &info) == 0 ? fmt::format("v{} device {}", kVersion, static_cast<std::uint64_t>(info.st_dev)) : std::string();
 }
 
-std::string cache_path() { return (std::filesystem::path(cache_folder()) / "rates.json").string(); }
-
-json read_cache() {
-  std::error_code ignored;
-  const auto bytes = std::filesystem::file_size(cache_path(), ignored);
-  if (ignored || bytes > kMostBytes) return json::object();
-  std::ifstream in(cache_path());
-  json all = json::parse(std::string{std::istreambuf_iterator<char>(in), {}}, nullptr, false);
-  return all.is_object() ? all : json::object();
-}
-
-void write_cache(const json& all) {
-  std::error_code ignored;
-  std::filesystem::create_directories(cache_folder(), ignored);
-  try {
-    const std::string text = all.dump(1) + "\n";
-    const auto file = create_file(cache_path());
-    file->write_at(0, std::as_bytes(std::span(text)));
-    file->commit();
-  } catch (const Error&) {  // then it is measured again next time
-  }
-}
-
 // One table of the fields that are kept: the same for reading and writing.
 struct Field {
   const char* name;
@@ -76,12 +47,6 @@ constexpr Field kMachineFields[] = {{"memory_gb_s", &offload::HostRates::memory_
                                     {"compute_beside_check", &offload::HostRates::compute_beside_check},
                                     {"check_beside_compute", &offload::HostRates::check_beside_compute}};
 
-double positive(const json& object, const char* name) {
-  const auto found = object.find(name);
-  const double value = found != object.end() && found->is_number() ? found->get<double>() : 0;
-  return std::isfinite(value) ? value : 0;
-}
-
 std::string product_key(const offload::ProductRates& product) {
   return fmt::format("layout {} k {}", static_cast<int>(product.layout), product.k);
 }
@@ -89,11 +54,12 @@ std::string product_key(const offload::ProductRates& product) {
 bool take_machine(const json& kept, const std::vector<offload::ProductRates>& products, offload::HostRates& rates) {
   if (!kept.is_object() || !kept.contains("products") || !kept["products"].is_object()) return false;
   for (const Field& field : kMachineFields)
-    if ((rates.*field.value = positive(kept, field.name)) <= 0) return false;
+    if ((rates.*field.value = positive_in(kept, field.name)) <= 0) return false;
   for (const offload::ProductRates& wanted : products) {
     const auto product = kept["products"].find(product_key(wanted));
     if (product == kept["products"].end() || !product->is_object()) return false;
-    const offload::ProductRates one{wanted.layout, wanted.k, positive(*product, "one_row_gb_s"), positive(*product, "many_rows_gop_s")};
+    const offload::ProductRates one{wanted.layout, wanted.k, positive_in(*product, "one_row_gb_s"),
+                                    positive_in(*product, "many_rows_gop_s")};
     if (one.one_row_gb_s <= 0 || one.many_rows_gop_s <= 0) return false;
     rates.products.push_back(one);
   }
@@ -103,7 +69,7 @@ bool take_machine(const json& kept, const std::vector<offload::ProductRates>& pr
 // Of a cache that anything may have been written into.
 std::optional<offload::ReadShape> shape_of(const json& kept) {
   if (!kept.is_object()) return std::nullopt;
-  const double bytes = positive(kept, "read_bytes"), in_flight = positive(kept, "reads_in_flight");
+  const double bytes = positive_in(kept, "read_bytes"), in_flight = positive_in(kept, "reads_in_flight");
   if (bytes < offload::kLeastRead || bytes > offload::kMostRead || in_flight < 1 || in_flight > offload::kMostReadsInFlight)
     return std::nullopt;
   return offload::ReadShape{static_cast<std::size_t>(bytes) / offload::kLeastRead * offload::kLeastRead,
@@ -119,27 +85,35 @@ json machine_json(const offload::HostRates& rates, json kept) {
   return kept;
 }
 
+std::string disk_of(const RatesRequest& request) { return request.disk_file.empty() ? std::string() : disk_key(request.disk_file); }
+
+std::optional<offload::HostRates> rates_in(const json& all, const RatesRequest& request) {
+  offload::HostRates rates;
+  bool known = take_machine(all.value(machine_key(request.threads), json()), request.products, rates);
+  const std::string disk = disk_of(request);
+  if (disk.empty()) {
+    offload::assume_disk(rates);
+  } else {
+    const json kept = all.value(disk, json());
+    rates.disk_gb_s = kept.is_object() ? positive_in(kept, "disk_gb_s") : 0;
+    rates.read_latency_s = kept.is_object() ? positive_in(kept, "read_latency_s") : 0;
+    rates.lookup_s = kept.is_object() ? positive_in(kept, "lookup_s") : 0;
+    const std::optional<offload::ReadShape> reads = shape_of(kept);
+    rates.reads = reads.value_or(offload::ReadShape{});
+    known = known && rates.disk_gb_s > 0 && reads;
+  }
+  return known ? std::optional(rates) : std::nullopt;
+}
+
 }  // namespace
+
+std::optional<offload::HostRates> known_host_rates(const RatesRequest& request) { return rates_in(read_cache(), request); }
 
 CachedRates host_rates(const RatesRequest& request) {
   json all = request.measure ? json::object() : read_cache();
-  const std::string machine = machine_key(request.threads), disk = request.disk_file.empty() ? std::string() : disk_key(request.disk_file);
+  const std::string machine = machine_key(request.threads), disk = disk_of(request);
   CachedRates result;
-  bool known = take_machine(all.value(machine, json()), request.products, result.rates);
-  if (!disk.empty()) {
-    const json kept = all.value(disk, json());
-    result.rates.disk_gb_s = kept.is_object() ? positive(kept, "disk_gb_s") : 0;
-    result.rates.read_latency_s = kept.is_object() ? positive(kept, "read_latency_s") : 0;
-    result.rates.lookup_s = kept.is_object() ? positive(kept, "lookup_s") : 0;
-    const std::optional<offload::ReadShape> reads = shape_of(kept);
-    result.rates.reads = reads.value_or(offload::ReadShape{});
-    known = known && result.rates.disk_gb_s > 0 && reads;
-  }
-  if (known) {
-    if (disk.empty()) offload::assume_disk(result.rates);
-    result.from_cache = true;
-    return result;
-  }
+  if (const auto known = rates_in(all, request)) return {*known, true};
   result.rates = offload::measure_host_rates(request.threads, request.disk_file, request.products);
   if (result.rates.disturbed) return result;  // next time it may be quiet
   if (request.measure) all = read_cache();

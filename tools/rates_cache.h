@@ -25,6 +25,9 @@ struct CachedRates {
 // the processors is not kept.
 CachedRates host_rates(const RatesRequest& request);
 
+// The same of the cache alone: measures nothing. None: something of it is not there.
+std::optional<offload::HostRates> known_host_rates(const RatesRequest& request);
+
 // How the disk under this file wants to be read, if that was measured before. Measures nothing.
 std::optional<offload::ReadShape> known_reads(const std::string& file);
 

@@ -102,7 +102,7 @@ std::string device_text(const runtime::Model& model) {
                       kernels::kv_type_name(model.kv_type()), model.threads(), kernels::isa_name(model.isa()));
   const offload::CardPrediction* prediction = model.device_prediction();
   if (!prediction) return text + "; what is not on the device is copied in each step";
-  text += fmt::format("\npredicted for the card, not for its emulation: {:.2f} tok/s, limited by {}; prompt {:.2f} s\n",
+  text += fmt::format("\npredicted for the card (an emulation takes its own time): {:.2f} tok/s, limited by {}; prompt {:.2f} s\n",
                       prediction->best().tokens_per_s(), prediction->best().decode.limit(), prediction->best().prompt_seconds);
   text += device_prediction_text(*prediction, 1);
   text.pop_back();

@@ -12,7 +12,9 @@
 #include "base/file.h"
 #include "compress/shapes.h"
 #include "kernels/cuda/embedded_ptx.h"
+#include "offload/cublas_comparison.h"
 #include "offload/device_selftest.h"
+#include "tools/card_cache.h"
 #include "tools/command.h"
 #include "tools/console.h"
 #include "tools/cuda_choice.h"
@@ -29,6 +31,13 @@ struct SelftestFlags {
   LoadFlags load;
   std::string output;
 };
+
+// cuBLAS is compared where there is one, unless a flag says off.
+std::shared_ptr<offload::Device> opened_device(const LoadFlags& load, Notes& notes) {
+  if (load.device != "cuda") return load.options("").device;
+  const CublasWish wish = load.cublas == "on" ? CublasWish::on : load.cublas == "off" ? CublasWish::off : CublasWish::where_present;
+  return open_cuda_device({load.device_memory, load.gpu, wish}, [&](const std::string& text) { notes.add(text); });
+}
 
 // A folder for the tiny models, gone afterwards.
 class Scratch {
@@ -135,8 +144,41 @@ ordered_json facts_of(const offload::Device& device) {
     facts["context_bytes"] = cuda->overhead().context_bytes;
     facts["code_bytes"] = cuda->overhead().code_bytes;
     facts["code"] = cuda->runs_cubin() ? "cubin" : "ptx";
+    if (cuda->cublas_version() > 0) {
+      facts["cublas"] = offload::cublas_version_text(cuda->cublas_version());
+      facts["cublas_bytes"] = cuda->overhead().cublas_bytes;
+    }
   }
   return facts;
+}
+
+// What plans for the device are chosen by afterwards, where it is a card.
+void measure_rates_of_plans(offload::Device& device, const offload::SelftestReport& report) {
+  constexpr std::uint64_t kShare = 8;  // of the memory at most
+  offload::DeviceProbe probe;
+  probe.bytes = static_cast<std::size_t>(std::min<std::uint64_t>(probe.bytes, device.properties().memory_bytes / kShare));
+  const auto* const cuda = dynamic_cast<const offload::CudaDevice*>(&device);
+  if (cuda) probe.multiprocessors = cuda->card().multiprocessors;
+  const offload::MeasuredDevice rates = measure_device_rates(device, probe);
+  const auto line = [&](const char* name, double value, const char* unit) {
+    report({name, std::nullopt, fmt::format("{:.2f} {}", value, unit), value});
+  };
+  line("copy of 256 bytes to the device", 1e6 * rates.link_latency_s, "us");
+  line("kernel behind another one", 1e6 * rates.launch_s, "us");
+  line("link to the device, one copy", rates.link_bytes_per_s / 1e9, "GB/s");
+  line("weights read by a product q4 of one row", rates.weights_bytes_per_s / 1e9, "GB/s");
+  line("product q4 of many rows", rates.int8_ops_per_s / 1e9, "Gop/s");
+  line("product f16 of many rows", rates.f32_ops_per_s / 1e9, "Gop/s");
+  if (cuda) keep_card_rates(cuda->card(), cuda->driver_version(), rates);
+}
+
+// What `--cublas auto` goes by afterwards.
+void check_cublas(offload::Device& device, const offload::SelftestReport& report) {
+  constexpr std::size_t kWidth = 2048;
+  auto* const cuda = dynamic_cast<offload::CudaDevice*>(&device);
+  if (!cuda || cuda->cublas_version() == 0) return;
+  const offload::CublasComparison comparison = compare_cublas(*cuda, kWidth, report);
+  keep_cublas_finding(cuda->card(), cuda->driver_version(), {comparison.version, comparison.is_worth_it()});
 }
 
 // Every line of the table, and how many did not pass.
@@ -156,11 +198,14 @@ Results run_checks(const std::shared_ptr<offload::Device>& device, bool prints) 
     if (line.is_passed) entry["passed"] = *line.is_passed;
     results.lines.push_back(entry);
   };
+  if (auto* const cuda = dynamic_cast<offload::CudaDevice*>(device.get())) cuda->use_cublas(false);  // our own are tested first
   const std::pair<const char*, std::function<void()>> parts[] = {
       {"copies", [&] { check_device_copies(*device, report); }},
       {"kernels", [&] { check_device_kernels(*device, report); }},
       {"tiny models", [&] { check_models(device, report); }},
       {"rates", [&] { measure_device(*device, std::min<std::uint64_t>(kMostMeasured, device->properties().memory_bytes / 2), report); }},
+      {"rates for plans", [&] { measure_rates_of_plans(*device, report); }},
+      {"cuBLAS", [&] { check_cublas(*device, report); }},
   };
   for (const auto& [name, part] : parts) {
     try {
@@ -178,11 +223,13 @@ Results run_checks(const std::shared_ptr<offload::Device>& device, bool prints) 
 RunCommand add_selftest(CLI::App& app) {
   auto flags = std::make_shared<SelftestFlags>();
   flags->load.device = "cuda";
+  flags->load.cublas = "auto";
   app.add_option("--device", flags->load.device, "what is tested")->check(CLI::IsMember({"cuda", "emulated"}))->capture_default_str();
   app.add_option("-o,--output", flags->output, "the JSON goes into this file, too");
   add_device_flags(app, flags->load);
   return [flags](const CommonFlags& common) {
-    const std::shared_ptr<offload::Device> device = flags->load.options("").device;
+    Notes notes(common.quiet);
+    const std::shared_ptr<offload::Device> device = opened_device(flags->load, notes);
     ordered_json facts = {{"version", version_text()}, {"device", facts_of(*device)}, {"kernels", gpu::embedded_ptx_note()}};
     if (!common.json) print_text(fmt::format("{}: {}\n", version_text(), device->properties().name));
     const Results results = run_checks(device, !common.json);
@@ -198,6 +245,7 @@ RunCommand add_selftest(CLI::App& app) {
     if (results.failed > 0)
       throw Error(ErrorKind::device, device->properties().name, fmt::format("{} of {} checks failed", results.failed, results.lines.size()),
                   "send the JSON in, and use --device cpu");
+    notes.succeeded();
     if (!common.json) print_text(fmt::format("all passed{}\n", flags->output.empty() ? "; --json or --output FILE is for sending in" : ""));
   };
 }

@@ -381,6 +381,10 @@ class Command(unittest.TestCase):
         self.assertEqual(sum("computing on the CPU" in line and "driver" in line for line in lines(usual.stderr)), 1)
         self.assertNotIn(b"computing on the CPU", call(*run).stderr)  # not asked for
         self.fails(call(*run, "--gpu", "-1"), 2, "--gpu")
+        self.fails(call(*run, "--cublas", "on"), 1, "--cublas on", "--device cuda")
+        self.fails(call(*run, "--cublas", "on", "--device", "emulated"), 1, "--cublas on")
+        self.fails(call(*run, "--cublas", "maybe"), 2, "--cublas")
+        self.assertEqual(objects(call(*run, "--json", "--cublas", "auto"))[-1]["ids"], on_cpu)
         self.fails(call("plan", self.leaf, "--device", "cuda"), 1, "--device cuda")
 
     def test_selftest_checks_the_emulated_device_and_writes_one_json(self):
