@@ -9,10 +9,6 @@ if(LEAFCUTTER_SANITIZE)
   target_compile_options(leafcutter_flags INTERFACE -fsanitize=${LEAFCUTTER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(leafcutter_flags INTERFACE -fsanitize=${LEAFCUTTER_SANITIZE})
 endif()
-if(LEAFCUTTER_FUZZ)
-  target_compile_options(leafcutter_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all)
-  target_link_options(leafcutter_flags INTERFACE -fsanitize=address,undefined)
-endif()
 
 # One file per instruction set: *_avx2.cpp, *_avx512.cpp; everything else is for any x86-64. GCC 12 takes its own AVX-512 headers for uses of uninitialised values.
 function(leafcutter_isa_flags)
@@ -22,6 +18,34 @@ function(leafcutter_isa_flags)
     elseif(source MATCHES "_avx512\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-mf16c;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;-Wno-uninitialized")
     endif()
+  endforeach()
+endfunction()
+
+# leafcutter_unity(TARGET BATCHES): with LEAFCUTTER_UNITY the target's files are compiled BATCHES times many at once, since the headers they share cost more than most of them. Files with flags of their own stay alone.
+function(leafcutter_unity target batches)
+  if(NOT LEAFCUTTER_UNITY)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  # GCC takes files that are included for headers, where types of unnamed namespaces would be mistakes.
+  target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+  get_target_property(sources ${target} SOURCES)
+  set(next 0)
+  foreach(source ${sources})
+    get_source_file_property(group ${source} UNITY_GROUP)
+    if(source MATCHES "\\.cpp$" AND NOT group)
+      set_source_files_properties(${source} PROPERTIES UNITY_GROUP batch${next})
+      math(EXPR next "(${next} + 1) % ${batches}")
+    endif()
+  endforeach()
+endfunction()
+
+# leafcutter_apart(FILES...): files that use the same names in their unnamed namespaces, one for each batch of leafcutter_unity, which is called after.
+function(leafcutter_apart)
+  set(next 0)
+  foreach(source ${ARGN})
+    set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/${source} PROPERTIES UNITY_GROUP batch${next})
+    math(EXPR next "${next} + 1")
   endforeach()
 endfunction()
 
@@ -37,6 +61,17 @@ function(leafcutter_library name)
   add_library(leafcutter_${name} STATIC ${sources})
   set_target_properties(leafcutter_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(leafcutter_${name} PUBLIC leafcutter_flags ${ARGN})
+  # What the fuzzers are led by: the branches of readers and tokenizers, not those of kernels.
+  if(LEAFCUTTER_FUZZ AND name MATCHES "^(base|compress|runtime)$")
+    target_compile_options(leafcutter_${name} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
+endfunction()
+
+# Code that computes: ./check compiles with sanitizers at -O1, this at -O2.
+function(leafcutter_hot target)
+  if(LEAFCUTTER_SANITIZE)
+    target_compile_options(${target} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O2>)
+  endif()
 endfunction()
 
 # Code that nothing waits for: a third less time to compile it, half of it with sanitizers.

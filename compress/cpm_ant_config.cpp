@@ -8,7 +8,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint32_t kBegin = 6, kEnd = 7;  // <s> and </s> of CPM-Ant's vocabulary
+constexpr std::uint32_t kBeginId = 6, kEndId = 7;  // <s> and </s> of CPM-Ant's vocabulary
 
 bool has(const json& config, const char* field) { return config.is_object() && config.contains(field) && !config[field].is_null(); }
 
@@ -90,9 +90,9 @@ CpmAntConfig cpm_ant_config(const json& config, const std::string& file) {
   bias.max_distance = number_field(config, "position_bias_max_distance", ModelLimits::kContext, file, 2048);
   bias.columns = out.heads;
   out.removed = removed_parts(config, out.layers, file);
-  out.end_ids = ids_of(config, "eos_token_id", kEnd, out.vocab_size);
-  const std::vector<std::uint32_t> begin = ids_of(config, "bos_token_id", kBegin, out.vocab_size);
-  out.begin_id = begin.empty() ? std::min(kBegin, out.vocab_size - 1) : begin.front();
+  out.end_ids = ids_of(config, "eos_token_id", kEndId, out.vocab_size);
+  const std::vector<std::uint32_t> begin = ids_of(config, "bos_token_id", kBeginId, out.vocab_size);
+  out.begin_id = begin.empty() ? std::min(kBeginId, out.vocab_size - 1) : begin.front();
   return out;
 }
 

@@ -125,12 +125,12 @@ class Pipeline {
   }
 
   SplitRule::Matches matches(const std::string& behavior) {
-    constexpr std::pair<const char*, SplitRule::Matches> kNames[] = {{"Isolated", SplitRule::Matches::isolated},
-                                                                     {"Removed", SplitRule::Matches::removed},
-                                                                     {"MergedWithPrevious", SplitRule::Matches::merged_with_previous},
-                                                                     {"MergedWithNext", SplitRule::Matches::merged_with_next},
-                                                                     {"Contiguous", SplitRule::Matches::contiguous}};
-    for (const auto& [name, value] : kNames)
+    constexpr std::pair<const char*, SplitRule::Matches> kBehaviors[] = {{"Isolated", SplitRule::Matches::isolated},
+                                                                         {"Removed", SplitRule::Matches::removed},
+                                                                         {"MergedWithPrevious", SplitRule::Matches::merged_with_previous},
+                                                                         {"MergedWithNext", SplitRule::Matches::merged_with_next},
+                                                                         {"Contiguous", SplitRule::Matches::contiguous}};
+    for (const auto& [name, value] : kBehaviors)
       if (behavior == name) return value;
     refuse("pre-tokenizer with behavior", behavior);
     return SplitRule::Matches::isolated;

@@ -57,7 +57,7 @@ struct OpcodeName {
 };
 
 // All of them, so that messages can say what was refused.
-constexpr OpcodeName kNames[] = {{'(', "MARK"},
+constexpr OpcodeName kKnown[] = {{'(', "MARK"},
                                  {'.', "STOP"},
                                  {'0', "POP"},
                                  {'1', "POP_MARK"},
@@ -127,7 +127,7 @@ constexpr OpcodeName kNames[] = {{'(', "MARK"},
                                  {0x98, "READONLY_BUFFER"}};
 
 std::string opcode_name(std::uint8_t code) {
-  for (const OpcodeName& known : kNames)
+  for (const OpcodeName& known : kKnown)
     if (known.code == code) return known.name;
   return std::to_string(code);
 }

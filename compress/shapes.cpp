@@ -63,7 +63,7 @@ constexpr AntShape kAntShapes[] = {
     {"cpm-ant-300m", kAttention1, kFeedForward1, 4, 350},
 };
 
-constexpr auto kNames = [] {
+constexpr auto kShapeNames = [] {
   std::array<const char*, std::size(kShapes) + std::size(kAntShapes)> names{};
   std::size_t n = 0;
   for (const Shape& shape : kShapes) names[n++] = shape.name;
@@ -180,7 +180,7 @@ void random_vector(const TensorPlan& tensor, std::uint64_t piece, Random& random
 
 }  // namespace
 
-std::span<const char* const> shape_names() { return kNames; }
+std::span<const char* const> shape_names() { return kShapeNames; }
 
 std::optional<ModelDescription> find_shape(const std::string& name) {
   for (const AntShape& shape : kAntShapes)
