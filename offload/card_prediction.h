@@ -5,15 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "offload/card_mix.h"
 #include "offload/card_program.h"
 
 namespace leafcutter::offload {
-
-// What a device and the machine around it are taken to do.
-struct DeviceRates {
-  Card card;
-  CardHost host;
-};
 
 // The work of one answer: a step of decoding, a pass of the prompt, how many passes the prompt takes.
 struct CardWish {
@@ -33,8 +28,8 @@ struct CardCandidate {
   double first_token_s() const { return load_seconds + prompt_seconds; }
 };
 
-// streaming: residents spread evenly, everything else is copied. static split: whole layers on the card, the host computes the others. mixed: residents spread evenly, of the rest the share for which a step is shortest is
-// the host's; its bounds, none and all, are candidates too.
+// streaming: residents spread evenly, everything else is copied. static split: whole layers on the card, the host computes the others. mixed: of each product so
+// much stays on the card, is copied and is the host's that a step is shortest (card_mix.h); the bounds, all on the card, all copied and all the host's, are candidates too.
 struct CardPrediction {
   std::vector<CardCandidate> strategies;  // those three, in this order; the ones that fit
   std::size_t chosen = 0;                 // no slower in a step than any of them; of equals the one that begins to answer first

@@ -8,6 +8,7 @@
 #include "kernels/matmul.h"
 #include "offload/card_costs.h"
 #include "offload/chunk_sizes.h"
+#include "offload/step_products.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -16,7 +17,6 @@ using compress::ChunkEntry;
 using compress::LeafIndex;
 using compress::ModuleEntry;
 using compress::ModuleKind;
-using compress::TensorRole;
 
 constexpr DeviceAddress kSomewhere{1};  // costs depend on what there is, not on where
 // Rings of device memory are handed out in steps of what copies and kernels like to begin at.
@@ -41,30 +41,6 @@ struct Run {
   std::uint64_t strips = 0;
   bool goes_on = false;  // right behind those of the chunk before
 };
-
-enum class Product { qkv, out, gate_up, down, head, none };
-
-Product product_of(TensorRole role, bool tied_head) {
-  switch (role) {
-    case TensorRole::attention_q:
-    case TensorRole::attention_k:
-    case TensorRole::attention_v:
-      return Product::qkv;
-    case TensorRole::attention_out:
-      return Product::out;
-    case TensorRole::feed_forward_gate:
-    case TensorRole::feed_forward_up:
-      return Product::gate_up;
-    case TensorRole::feed_forward_down:
-      return Product::down;
-    case TensorRole::head:
-      return Product::head;
-    case TensorRole::embedding:
-      return tied_head ? Product::head : Product::none;
-    default:
-      return Product::none;
-  }
-}
 
 // What a chunk has of one product: the host's first strips and the card's others.
 struct Piece {
@@ -93,8 +69,7 @@ class Builder {
     const ModuleEntry& module = index_.modules[step.module];
     std::map<Product, std::vector<std::pair<std::uint32_t, Piece>>> pieces;
     for (std::uint32_t c = module.first_chunk; c < module.first_chunk + module.chunk_count; c++) {
-      std::map<Product, Piece> of_chunk = pieces_of(index_.chunks[c]);
-      of_chunk.erase(Product::none);
+      const std::map<Product, Piece> of_chunk = pieces_of(index_.chunks[c]);
       if (of_chunk.empty()) continue;
       begin_chunk(c);
       for (const auto& [product, piece] : of_chunk) pieces[product].emplace_back(c, piece);
@@ -149,7 +124,9 @@ class Builder {
       const compress::TensorEntry& tensor = index_.tensors[range.tensor];
       const std::uint64_t all = range.end - range.begin, of_host = std::min(left, all);
       left -= of_host;
-      Piece& piece = pieces[product_of(tensor.role, index_.model.tied_head)];
+      const auto product = product_of(tensor.role, index_.model.tied_head);
+      if (!product) continue;
+      Piece& piece = pieces[*product];
       const bool is_float = quant::format_of(tensor.format).lossless_float;
       const auto work = [&](std::uint64_t strips) {
         const double operations = 2.0 * static_cast<double>(strips * kernels::kStripRows * tensor.k);

@@ -84,7 +84,7 @@ struct Placing {
     return request.device_budget - fixed;
   }
 
-  void spread_over_device(std::uint64_t room, bool with_ring) {
+  void spread_over_device(std::uint64_t room, bool with_ring, const PerProduct& held_back) {
     const std::uint64_t ring = with_ring ? least_ring_bytes(index, visited) : 0;
     for (std::size_t layer = 0; layer < index.model.layers.size(); layer++) {
       if (plan.device_kv_bytes + kv_of(layer) > room - ring) break;
@@ -92,9 +92,50 @@ struct Placing {
       plan.device_kv_bytes += kv_of(layer);
     }
     room -= plan.device_kv_bytes;
-    if (slots_of(index, visited) <= room) return keep(visited, Tier::device);
-    if (with_ring) plan.device_ring_bytes = ring_for(index, visited, kDeviceRingWish, room, kDeviceRingShare);
-    keep(spread_evenly(index, visited, room - plan.device_ring_bytes), Tier::device);
+    const bool all_alike = std::all_of(held_back.begin(), held_back.end(), [](double share) { return share == 0; });
+    const std::uint64_t most = all_alike ? room : std::min(room, wanted(held_back));
+    if (slots_of(index, visited) <= most) return keep(visited, Tier::device);
+    if (with_ring) plan.device_ring_bytes = ring_for(index, visited, kDeviceRingWish, most, kDeviceRingShare);
+    const std::uint64_t left = std::min(most, room - plan.device_ring_bytes);
+    if (all_alike) return keep(spread_evenly(index, visited, left), Tier::device);
+    spread_by_product(left, held_back);
+  }
+
+  std::uint64_t of_product(const std::vector<std::uint32_t>& chunks, double share) const {
+    return static_cast<std::uint64_t>(share * static_cast<double>(slots_of(index, chunks)));
+  }
+
+  std::array<std::vector<std::uint32_t>, kProducts> by_product() const {
+    std::array<std::vector<std::uint32_t>, kProducts> chunks;
+    for (const std::uint32_t c : visited) chunks[static_cast<std::size_t>(product_of(index, index.chunks[c]))].push_back(c);
+    return chunks;
+  }
+
+  // Slots of all that is not held back.
+  std::uint64_t wanted(const PerProduct& held_back) const {
+    std::uint64_t bytes = 0;
+    const auto chunks = by_product();
+    for (std::size_t p = 0; p < kProducts; p++) bytes += of_product(chunks[p], 1 - held_back[p]);
+    return bytes;
+  }
+
+  void spread_by_product(std::uint64_t room, const PerProduct& held_back) {
+    const auto chunks = by_product();
+    const double part = std::min(1.0, static_cast<double>(room) / static_cast<double>(std::max<std::uint64_t>(wanted(held_back), 1)));
+    std::uint64_t kept = 0;
+    for (std::size_t p = 0; p < kProducts; p++) {
+      const auto staying = spread_evenly(index, chunks[p], of_product(chunks[p], part * (1 - held_back[p])));
+      kept += slots_of(index, staying);
+      keep(staying, Tier::device);
+    }
+    if (part == 1) return;
+    // What rounding leaves, as spread_evenly has it.
+    for (std::size_t i = visited.size(); i-- > 0;) {
+      const std::uint64_t bytes = slot_bytes(index.chunks[visited[i]]);
+      if (plan.residence[visited[i]] == Tier::device || kept + bytes > room) continue;
+      plan.residence[visited[i]] = Tier::device;
+      kept += bytes;
+    }
   }
 
   // From the end of the step: the head, then layers.
@@ -210,14 +251,14 @@ std::uint64_t product_bytes(const LeafIndex& index, const compress::ChunkEntry& 
   return chunk.raw_bytes;
 }
 
-DevicePlan place(const LeafIndex& index, const DeviceRequest& request, Residents residents, bool with_ring) {
+DevicePlan place(const LeafIndex& index, const DeviceRequest& request, Residents residents, bool with_ring, const PerProduct& held_back) {
   Placing placing{index, request};
   DevicePlan& plan = placing.plan;
   plan.residence.assign(index.chunks.size(), Tier::disk);
   plan.kv_on_device.assign(index.model.layers.size(), false);
   const std::uint64_t room = placing.device_room();
   if (residents == Residents::even)
-    placing.spread_over_device(room, with_ring);
+    placing.spread_over_device(room, with_ring, held_back);
   else
     placing.fill_from_the_end(room);
   placing.finish_device();
@@ -226,14 +267,20 @@ DevicePlan place(const LeafIndex& index, const DeviceRequest& request, Residents
   return std::move(placing.plan);
 }
 
-Sides with_host_share(const LeafIndex& index, const DevicePlan& plan, double share) {
+Sides with_host_share(const LeafIndex& index, const DevicePlan& plan, const PerProduct& share) {
   Sides sides;
   sides.host_strips.assign(index.chunks.size(), 0);
   for (const std::uint32_t c : chunks_of_products(index)) {
     if (plan.residence[c] == Tier::device) continue;
-    sides.host_strips[c] = strips_of_share(index, index.chunks[c], share);
+    sides.host_strips[c] = strips_of_share(index, index.chunks[c], share[static_cast<std::size_t>(product_of(index, index.chunks[c]))]);
   }
   return sides;
+}
+
+Sides with_host_share(const LeafIndex& index, const DevicePlan& plan, double share) {
+  PerProduct shares;
+  shares.fill(share);
+  return with_host_share(index, plan, shares);
 }
 
 std::uint64_t bytes_of_first_strips(const LeafIndex& index, const compress::ChunkEntry& chunk, std::uint32_t strips) {

@@ -12,6 +12,7 @@
 #include "compress/leaf_index.h"
 #include "offload/memory_account.h"
 #include "offload/planner.h"
+#include "offload/step_products.h"
 
 namespace leafcutter::offload {
 
@@ -68,12 +69,15 @@ struct DevicePlan {
   std::uint64_t pinned_bytes() const { return host_ring_bytes + host_resident_bytes; }
 };
 
-// with_ring: chunks can be copied to the card while the model runs; without, what is not there is the host's. Sides: all is copied where there is a ring, all is the host's where there is none; assign_host_share changes
-// that. Throws Error(out_of_budget): need, have, for what, which flag. Deterministic.
-DevicePlan place(const compress::LeafIndex& index, const DeviceRequest& request, Residents residents, bool with_ring);
+// with_ring: chunks can be copied to the card while the model runs; without, what is not there is the host's. Sides: all is copied where there is a ring, all is the host's where there is none; with_host_share makes
+// others. held_back, for even residents: of each product this share, 0 to 1, does not stay on the card even where there is room; where there is not room for all of the rest, the rest of each product stays in the same
+// proportion. Throws Error(out_of_budget): need, have, for what, which flag. Deterministic.
+DevicePlan place(const compress::LeafIndex& index, const DeviceRequest& request, Residents residents, bool with_ring,
+                 const PerProduct& held_back = {});
 
-// The host computes this share, 0 to 1, of every chunk that is not on the card, in whole strips.
+// The host computes this share, 0 to 1, of every chunk that is not on the card, in whole strips; one share for all products, or one for each.
 Sides with_host_share(const compress::LeafIndex& index, const DevicePlan& plan, double share);
+Sides with_host_share(const compress::LeafIndex& index, const DevicePlan& plan, const PerProduct& share);
 
 // Bytes of a chunk's first strips.
 std::uint64_t bytes_of_first_strips(const compress::LeafIndex& index, const compress::ChunkEntry& chunk, std::uint32_t strips);

@@ -79,9 +79,12 @@ TEST_CASE("budgets hold to the byte in every tier, whatever the model and the bu
     if (random() % 4 == 0) std::fill(request.kv_bytes.begin(), request.kv_bytes.end(), random() % (30 * kMiB));
     const Residents residents = random() % 2 ? Residents::even : Residents::last_layers;
     const bool ring = residents == Residents::even && random() % 4 != 0;
+    PerProduct held_back{};
+    if (residents == Residents::even && random() % 2)
+      for (double& share : held_back) share = static_cast<double>(random() % 5) / 4;
     CAPTURE(round);
     try {
-      const DevicePlan plan = place(index, request, residents, ring);
+      const DevicePlan plan = place(index, request, residents, ring, held_back);
       check_budgets(index, request, plan);
       if (ring && bytes_in(index, plan, Tier::host) + bytes_in(index, plan, Tier::disk) > 0)
         CHECK(plan.device_ring_bytes >= least_ring_bytes(index, chunks_of_products(index)));
@@ -89,7 +92,7 @@ TEST_CASE("budgets hold to the byte in every tier, whatever the model and the bu
       // One byte below what a plan that has no room to spare takes, there is another plan or none, never a larger one.
       request.device_budget = plan.device_total - 1;
       std::uint64_t total = 0;
-      const auto less = test::error_of([&] { total = place(index, request, residents, ring).device_total; });
+      const auto less = test::error_of([&] { total = place(index, request, residents, ring, held_back).device_total; });
       CHECK(total <= request.device_budget);
       if (less) CHECK(less->find("emory") != std::string::npos);
     } catch (const Error& e) {
@@ -141,6 +144,32 @@ TEST_CASE("residents are spread evenly: every module has nearly the same share o
       CHECK(std::abs(of_module - there / all * static_cast<double>(module.bytes)) <= 2.0 * kMiB);
     }
   }
+}
+
+TEST_CASE(
+    "what is held back of a product is not on the card though there is room, and where there is not, the rest of each product gives way "
+    "alike") {
+  const compress::LeafIndex index = index_of("cpm-ant-1b", 48, kMiB, "q8");
+  const PerProduct held_back = {0.25, 0, 0.5, 1, 0.1};
+  for (const std::uint64_t mib : {5000, 300}) {
+    const DevicePlan plan = place(index, request_of(index, mib * kMiB, 4096 * kMiB), Residents::even, true, held_back);
+    PerProduct all{}, there{};
+    for (const std::uint32_t c : chunks_of_products(index)) {
+      const auto product = static_cast<std::size_t>(product_of(index, index.chunks[c]));
+      all[product] += static_cast<double>(slot_bytes(index.chunks[c]));
+      if (plan.residence[c] == Tier::device) there[product] += static_cast<double>(slot_bytes(index.chunks[c]));
+    }
+    const double part = there[1] / all[1];  // of what is not held back
+    CHECK((part == 1) == (mib == 5000));
+    CHECK(plan.device_ring_bytes > 0);
+    for (std::size_t p = 0; p < kProducts; p++) {
+      CAPTURE(p);
+      CHECK(all[p] > 0);
+      // A chunk that rounding costs, and what the end of the step is filled up with.
+      CHECK(std::abs(there[p] - part * (1 - held_back[p]) * all[p]) <= 6.0 * kMiB);
+    }
+  }
+  CHECK(place(index, request_of(index, 5000 * kMiB, 4096 * kMiB), Residents::even, true).device_ring_bytes == 0);
 }
 
 TEST_CASE("keys and values go to the card first; layers that have no room there have theirs in host memory") {

@@ -98,7 +98,7 @@ TEST_CASE("the same weights are faster than by BMInf's schedule, on the same car
 TEST_CASE("the chosen plan is never slower than another strategy, and the same question has the same answer, whatever the machine") {
   std::mt19937_64 random(3);
   int planned = 0;
-  for (int round = 0; round < 60; round++) {
+  for (int round = 0; round < 40; round++) {
     compress::ModelDescription description = compress::find_shape(random() % 2 ? "cpm-ant-3b" : "llama-1.1b").value();
     description.layers.resize(2 + random() % 10);
     compress::FormatChoice format;
@@ -123,7 +123,61 @@ TEST_CASE("the chosen plan is never slower than another strategy, and the same q
       planned++;
     } catch (const Error& e) { CHECK(e.kind() == ErrorKind::out_of_budget); }
   }
-  CHECK(planned > 30);
+  CHECK(planned > 25);
+}
+
+TEST_CASE("no mix of card, link and host that is drawn at random is predicted faster than the chosen plan by half a percent") {
+  struct Machine {
+    std::string model, format, card, host;
+  };
+  // All on the card; some missing; half missing; small products; a fast host.
+  const Machine kMachines[] = {{"cpm-ant-10b", "q4", "gtx1060-6gb", "desktop-ddr4"}, {"cpm-ant-3b", "q8", "gtx1060-3gb", "desktop-ddr4"},
+                               {"cpm-ant-7b", "q8", "gtx1060-3gb", "desktop-ddr4"},  {"cpm-ant-1b", "q4", "gtx1060-3gb", "desktop-ddr4"},
+                               {"cpm-ant-300m", "q8", "rtx4090", "laptop-ddr4"},     {"cpm-ant-3b", "q4", "gtx1060-3gb", "desktop-ddr5"}};
+  std::mt19937_64 random(11);
+  const auto up_to = [&](double most) { return most * static_cast<double>(random() >> 11) * 0x1p-53; };
+  for (const Machine& m : kMachines) {
+    const PlannedIndex model = index_to_plan(m.model, m.format);
+    CardFlags flags;
+    flags.card = m.card;
+    flags.host = m.host;
+    const CardEstimate estimate = estimate_on_card(model, flags, {}, {});
+    const offload::DeviceRates rates{offload::find_card(m.card), offload::find_card_host(m.host)};
+    const auto seconds = [&](const offload::DevicePlan& plan, const offload::PerProduct& share) {
+      const offload::Sides sides = with_host_share(model.index, plan, share);
+      return play_step(card_step(model.index, plan, sides, estimate.request.wish.decode, rates.card, rates.host), rates).seconds;
+    };
+    double least = 1;
+    for (int round = 0; round < 40; round++) {
+      offload::PerProduct held_back{}, share{};
+      const double most = up_to(0.6), common_share = up_to(1), common_part = up_to(most);
+      for (std::size_t p = 0; p < offload::kProducts; p++) {
+        held_back[p] = round % 3 == 0 ? common_part : random() % 2 ? 0 : up_to(most);
+        share[p] = round % 3 == 0 ? common_share : random() % 4 ? up_to(1) : 1;
+      }
+      least =
+          std::min(least, seconds(offload::place(model.index, estimate.request.request, offload::Residents::even, true, held_back), share));
+      // What the host computes of what is not on the card in the chosen plan.
+      least = std::min(least, seconds(estimate.best().plan, share));
+    }
+    const double chosen = estimate.best().decode.seconds;
+    MESSAGE(m.model, " ", m.format, " on ", m.card, " in ", m.host, ": ", 1 / chosen, " tokens/s, the best that was drawn ", 1 / least);
+    CHECK(chosen <= 1.005 * least);
+  }
+}
+
+TEST_CASE("where all of a model would fit the card, the host's memory helps the card's") {
+  const CardEstimate estimate = on_card("cpm-ant-10b", "q4", "gtx1060-6gb");
+  const offload::DevicePlan& plan = estimate.best().plan;
+  CHECK(estimate.best().strategy == "mixed");
+  CHECK(plan.host_resident_bytes > 0);
+  CHECK(plan.device_total < plan.device_budget);
+  for (const CardCandidate& c : estimate.prediction.strategies)
+    if (c.strategy == "streaming") {
+      CHECK(c.plan.host_resident_bytes == 0);
+      CHECK(estimate.best().decode.seconds < 0.95 * c.decode.seconds);
+      CHECK(estimate.best().prompt_seconds < 1.1 * c.prompt_seconds);
+    }
 }
 
 TEST_CASE("a step ends whatever share the host has, of chunks that are half a table and of chunks from disk, too") {
