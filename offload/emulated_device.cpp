@@ -216,6 +216,24 @@ class EmulatedDevice final : public Device {
          TraceKind::copy_down);
   }
 
+  // Beside the copies: at the link's rate, not one at a time, and no copy for a trace.
+  void fetch(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) override {
+    std::unique_lock lock(mutex_);
+    if (!is_pinned(from, extent(shape, shape.from_stride))) {
+      lock.unlock();
+      return copy_to_device(to, from, shape, stream);
+    }
+    check_usable();
+    check_place(to, extent(shape, shape.to_stride));
+    const bool fails = refused(EmulatedCall::copy, DeviceFailure::copy);
+    const std::optional<double> rate = options_.link_bytes_per_s;
+    enqueue(stream, {.work = [=, this] {
+              if (fails) throw failed(DeviceFailure::copy);
+              Engine().run([&] { copy_rows(reinterpret_cast<std::byte*>(to.value), from, shape); }, shape.rows * shape.row_bytes, rate,
+                           nullptr, TraceKind::copy_down);
+            }});
+  }
+
   void copy_to_host(std::byte* to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
     copy(shape, stream, from, shape.from_stride, to, reinterpret_cast<const std::byte*>(from.value), to, shape.to_stride,
          properties_.copy_engines > 1 ? to_host_ : to_device_, TraceKind::copy_up);

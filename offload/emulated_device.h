@@ -2,7 +2,7 @@
 // finding races, leaks and unhandled failures without one.
 //
 // Memory is poisoned (NaN for floats) when it is allocated and before it is freed. Copies from and to the host go through one engine or two, at most as fast as the link; memory that is not pinned halves its rate and
-// makes the call wait. Kernels run one at a time, as long as the CPU takes for them: this is no clock for predictions.
+// makes the call wait. What is fetched comes beside the copies, as from a kernel that reads pinned memory. Kernels run one at a time, as long as the CPU takes for them: this is no clock for predictions.
 #pragma once
 
 #include <cstdint>

@@ -109,6 +109,34 @@ TEST_CASE("a copy takes as long as the link says, twice that without pinned memo
   CHECK(seconds(false) >= 2 * kBytes / 50e6);
 }
 
+TEST_CASE("what the device fetches from pinned memory does not wait behind copies, and any other memory is copied") {
+  constexpr std::size_t kBytes = 1 << 20, kFew = 400;
+  EmulatedDeviceOptions options = with_memory(2 * kBytes);
+  options.link_bytes_per_s = 4e6;
+  const auto device = make_emulated_device(std::move(options));
+  const DeviceAddress there = device->allocate(kBytes, "a test"), results = device->allocate(kFew, "results");
+  std::byte* const here = device->allocate_pinned(kBytes);
+  for (std::size_t i = 0; i < kFew; i++) here[i] = static_cast<std::byte>(i);
+  const DeviceStream copies = device->make_stream(), quick = device->make_stream();
+  const DeviceEvent copied = device->make_event();
+  device->copy_to_device(there, here, {kBytes}, copies);  // a quarter of a second
+  device->record(copied, copies);
+  device->fetch(results, here, {.row_bytes = 10, .rows = 20, .to_stride = 20, .from_stride = 20}, quick);
+  device->synchronize(quick);
+  CHECK_FALSE(device->is_done(copied));
+  device->synchronize(copied);
+  std::vector<std::byte> found(kFew);
+  device->copy_to_host(found.data(), results, {kFew}, quick);
+  device->synchronize(quick);
+  for (std::size_t i = 0; i < kFew; i++) CHECK(found[i] == (i % 20 < 10 ? here[i] : std::byte{0xff}));
+  const std::vector<std::byte> pageable(kFew, std::byte{7});
+  device->fetch(results, pageable.data(), {kFew}, quick);
+  device->copy_to_host(found.data(), results, {kFew}, quick);
+  device->synchronize(quick);
+  CHECK(found == pageable);
+  device->free_pinned(here);
+}
+
 TEST_CASE("an event that is recorded again on another stream stays done when the former one comes later") {
   EmulatedDeviceOptions options = with_memory(1 << 20);
   options.link_bytes_per_s = 1e7;
