@@ -4,6 +4,9 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <string>
+
+#include "base/error.h"
 
 namespace leafcutter::tools {
 
@@ -12,7 +15,14 @@ struct CommonFlags {
   bool quiet = false;
 };
 
-// Adds the subcommand's flags to `app` and gives what runs it after parsing. Flags that cannot be right are refused while parsing (exit 2); whatever fails later is an Error (exit 1).
+// Flags that do not go together, found after parsing: the program ends with status 2, as for those that parsing refuses.
+class WrongCommandLine : public Error {
+ public:
+  WrongCommandLine(const std::string& flag, const std::string& problem, const std::string& hint)
+      : Error(ErrorKind::usage, flag, problem, hint) {}
+};
+
+// Adds the subcommand's flags to `app` and gives what runs it after parsing. Flags that cannot be right are refused while parsing or are a WrongCommandLine (exit 2); whatever else fails later is an Error (exit 1).
 using RunCommand = std::function<void(const CommonFlags&)>;
 using AddCommand = RunCommand (*)(CLI::App& app);
 

@@ -9,6 +9,7 @@
 #include "offload/card_table.h"
 #include "offload/emulated_device.h"
 #include "offload/virtual_device.h"
+#include "tools/command.h"
 #include "tools/conversion.h"
 #include "tools/cuda_choice.h"
 #include "tools/measured_card.h"
@@ -108,6 +109,15 @@ void add_size_flag(CLI::App& app, const std::string& name, std::optional<SizeTex
 
 namespace {
 
+// A name that a table has; as CLI11 wants it, no text is no problem.
+template <class Find>
+std::string check_name(Find&& find, const std::string& name) {
+  try {
+    find(name);
+  } catch (const Error& e) { throw CLI::ValidationError(e.what()); }
+  return {};
+}
+
 // "disk=500MB", "device=6GB", "disk=500MB,device=6GB".
 void read_links(const std::string& text, LoadFlags& flags) {
   const Error wrong(ErrorKind::usage, "--link " + text, "is no rate of a link",
@@ -182,8 +192,11 @@ void add_device_flags(CLI::App& app, LoadFlags& flags) {
       ->capture_default_str();
   app.add_option("--card", flags.card,
                  "the emulated device has this card's memory and copy engines, and its link or 1 GB/s if that is less; who computes what "
-                 "is chosen as `plan --card` does");
-  app.add_option("--host", flags.host, "with --card: what the card is taken to be put into")->capture_default_str();
+                 "is chosen as `plan --card` does")
+      ->check([](const std::string& name) { return check_name(offload::find_card, name); });
+  app.add_option("--host", flags.host, "with --card: what the card is taken to be put into")
+      ->check([](const std::string& name) { return check_name(offload::find_card_host, name); })
+      ->capture_default_str();
   app.add_option(
          "--clock", flags.clock,
          "of the emulated device. real: copies take as long as the link says, kernels as long as the CPU; virtual, with --card: what "
@@ -206,19 +219,19 @@ runtime::LoadOptions LoadFlags::options(const std::string& file, Notes* notes) c
     throw Error(ErrorKind::unsupported, "--device cuda", "this command does not compute on a card", "use --device cpu");
   const bool emulated = device == "emulated";
   if (clock == "virtual" && (!emulated || card.empty()))
-    throw Error(ErrorKind::usage, "--clock virtual", "is that of a card", "add --device emulated --card NAME");
+    throw WrongCommandLine("--clock virtual", "is that of a card", "add --device emulated --card NAME");
   std::shared_ptr<offload::Device> chosen;
   std::shared_ptr<offload::CudaDevice> cuda;
   if (emulated) chosen = emulated_device(*this);
   if (device == "cuda" || (device == "auto" && may_use_card)) chosen = cuda = cuda_device(*this, notes);
   if (cublas == "on" && (emulated || !chosen))
     throw Error(ErrorKind::usage, "--cublas on", "there is no card with --device " + device, "add --device cuda");
-  if (!emulated && ((device_memory && !chosen) || device_rate || !card.empty()))
-    throw Error(ErrorKind::usage,
-                device_memory && !chosen ? "--device-memory"
-                : device_rate            ? "--link device=RATE"
-                                         : "--card",
-                "there is no device with --device " + device, "add --device emulated; plan takes a --card");
+  if (!emulated && (device_rate || !card.empty()))
+    throw WrongCommandLine(device_rate ? "--link device=RATE" : "--card", "there is no emulated device with --device " + device,
+                           "add --device emulated; plan takes a --card");
+  // With a driver `auto` might have found a card: nothing is wrong with the command line.
+  if (device_memory && !chosen)
+    throw Error(ErrorKind::usage, "--device-memory", "there is no device with --device " + device, "add --device emulated");
   runtime::LoadOptions options;
   options.device = std::move(chosen);
   if (emulated && !card.empty()) options.device_rates = rates_of(card, host, *this);

@@ -77,6 +77,9 @@ int main(int argc, char** argv) {
   using namespace leafcutter;
   try {
     return tools::run(argc, argv);
+  } catch (const tools::WrongCommandLine& e) {
+    fmt::print(stderr, "leafcutter: {}\n", tools::one_line(e.what()));
+    return 2;
   } catch (const Error& e) {
     fmt::print(stderr, "leafcutter: {}\n", tools::one_line(e.what()));
     return 1;

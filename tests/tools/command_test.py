@@ -301,7 +301,7 @@ class Command(unittest.TestCase):
         self.assertAlmostEqual(full["tokens_per_s"] / half["tokens_per_s"], 2, delta=0.05)
         for link in ("device=", "device=0", "card=1GB", "device", ",", "device=50%"):
             self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--link", link), 2, "--link")
-        self.fails(call("plan", "llama-1.1b", "--link", "device=1GB"), 1, "--card")
+        self.fails(call("plan", "llama-1.1b", "--link", "device=1GB"), 2, "--card")
         self.fails(call("plan", "cpm-ant-10b", "--card", "gtx960"), 2, "gtx1060-6gb")
         self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--host", "toaster"), 2, "desktop-ddr4")
         self.fails(call("plan", "cpm-ant-10b", "--device-memory", "1GiB"), 2, "--card")
@@ -360,7 +360,12 @@ class Command(unittest.TestCase):
         said = call(*run, "-v", "--device", "emulated", "--card", "gtx1060-6gb", "--device-memory", "8MiB").stderr.decode()
         for words in ("device: budget", "predicted for the card", "streaming", "static split", "mixed", "<- chosen"):
             self.assertIn(words, said)
-        self.fails(call(*run, "--device", "emulated", "--card", "gtx960"), 1, "gtx1060-6gb")
+        self.fails(call(*run, "--device", "emulated", "--card", "gtx960"), 2, "gtx1060-6gb")
+        self.fails(call(*run, "--device", "emulated", "--card", "gtx1060-6gb", "--host", "toaster"), 2, "desktop-ddr4")
+        # Each flag is right by itself.
+        self.fails(call(*run, "--device", "cpu", "--card", "gtx1060-6gb"), 2, "--card", "--device emulated")
+        self.fails(call(*run, "--device", "cpu", "--link", "device=1GB"), 2, "--link device", "--device emulated")
+        self.fails(call("bench", self.leaf, "--device", "emulated", "--clock", "virtual"), 2, "--clock virtual", "--card")
         self.fails(call(*run, "--device", "emulated", "--link", "tape=1GB"), 2, "--link")
         self.fails(call(*run, "--device-memory", "1GiB"), 1, "--device emulated")
 
