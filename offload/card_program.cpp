@@ -6,6 +6,7 @@
 
 #include "compress/strip_walk.h"
 #include "kernels/matmul.h"
+#include "kernels/ranked.h"
 #include "offload/card_costs.h"
 #include "offload/chunk_sizes.h"
 #include "offload/step_products.h"
@@ -217,6 +218,14 @@ class Builder {
     return kernel_seconds(a, card_, {step.most_keys, step.all_keys});
   }
 
+  double rank_seconds(std::uint64_t rows) const {
+    RankLaunch a;
+    a.rows = rows;
+    a.width = a.x_stride = index_.model.vocab_size;
+    a.k = program_.best_a_row;
+    return kernel_seconds(a, card_);
+  }
+
   // ---- stages
 
   CardStage::HostWork host_work(const Work& work, std::uint64_t rows, std::size_t disk_turn) const {
@@ -293,10 +302,17 @@ class Builder {
       const ModuleKind kind = index_.modules[module.module].kind;
       if (kind == ModuleKind::head || kind == ModuleKind::embedding) logits += module.rows * index_.model.vocab_size;
     }
-    double seconds = sampling_seconds(logits);
+    // A kernel finds the largest; only they come down.
+    std::uint64_t handed_out = logits, bytes = logits * sizeof(float);
+    if (program_.best_a_row > 0) {
+      handed_out = logits / index_.model.vocab_size * program_.best_a_row;
+      bytes = handed_out * sizeof(kernels::Ranked);
+      stage.card_before = rank_seconds(logits / index_.model.vocab_size);
+    }
+    double seconds = sampling_seconds(handed_out);
     if (!plan_.table_in_memory) seconds += static_cast<double>(program_.rows) * host_.lookup_s;
     stage.host.push_back({seconds, 0, kNone});
-    stage.input_bytes = logits * sizeof(float);
+    stage.input_bytes = bytes;
     stage.output_bytes = dim;
     step_.stages.push_back(std::move(stage));
   }

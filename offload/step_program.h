@@ -29,6 +29,7 @@ struct StepProgram {
   std::uint64_t block_rows =
       0;  // that go through a module at a time, all of a module's chunks held until the last block is through; 0: all rows at once
   std::vector<StepModule> modules;  // in order of execution; the head only when logits are wanted
+  std::uint64_t best_a_row = 0;     // of each row that wants logits so many of the largest are handed out; 0: all of them
   std::vector<BufferNeed> buffers;  // workspace of the step, by name
 };
 

@@ -432,7 +432,7 @@ void DeviceExecutor::end() {
     download(RowBuffer::logits, wanted_, vocabulary, compute_);
   }
   c_.device.synchronize(compute_);
-  c_.device.host_worked({.logits = wanted_ * c_.host.index.model.vocab_size});
+  c_.device.host_worked({.logits = wanted_ * (k > 0 ? k : vocabulary)});
 }
 
 void DeviceExecutor::abandon() {

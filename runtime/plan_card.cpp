@@ -6,6 +6,7 @@
 #include "runtime/kv_cache.h"
 #include "runtime/position_bias.h"
 #include "runtime/prompt_rows.h"
+#include "runtime/sampler.h"
 #include "runtime/step_program_builder.h"
 #include "runtime/workspace.h"
 
@@ -86,6 +87,7 @@ CardRequest card_request(const LeafIndex& index, const CardOptions& options) {
   planned.wish.decode = step_program(index, options.sequences, positions, options.sequences, planned.kv_type);
   const std::uint64_t block = std::min(planned.rows_per_pass, prompt);
   planned.wish.prefill = step_program(index, block, prompt, 1, planned.kv_type);
+  planned.wish.decode.best_a_row = planned.wish.prefill.best_a_row = Sampler({}).best_needed();
   planned.wish.prefill_passes = (prompt * options.sequences + block - 1) / block;
   return planned;
 }

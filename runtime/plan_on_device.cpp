@@ -7,6 +7,7 @@
 #include "runtime/kv_cache.h"
 #include "runtime/plan_model.h"
 #include "runtime/position_bias.h"
+#include "runtime/sampler.h"
 
 namespace leafcutter::runtime {
 namespace {
@@ -35,10 +36,12 @@ offload::Plan host_part(const compress::LeafIndex& index, const offload::DeviceP
   return plan;
 }
 
-// What is weighed: a step of one row, and the prompt that was announced.
+// What is weighed: a step of one row, and the prompt that was announced, with the sampling that nobody asked otherwise.
 offload::CardWish wish_of(const PlannedModel& model, const LoadOptions& options) {
   const std::uint64_t prompt = options.prompt_positions > 0 ? options.prompt_positions : model.prefill.rows;
-  return {model.decode, model.prefill, (prompt + model.prefill.rows - 1) / model.prefill.rows};
+  offload::CardWish wish{model.decode, model.prefill, (prompt + model.prefill.rows - 1) / model.prefill.rows};
+  wish.decode.best_a_row = wish.prefill.best_a_row = Sampler({}).best_needed();
+  return wish;
 }
 
 }  // namespace

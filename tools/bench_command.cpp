@@ -8,6 +8,7 @@
 #include "base/page_buffer.h"
 #include "kernels/read_probe.h"
 #include "runtime/prompt_rows.h"
+#include "runtime/sampler.h"
 #include "tools/command.h"
 #include "tools/console.h"
 #include "tools/elapsed.h"
@@ -146,6 +147,10 @@ RunCommand add_bench(CLI::App& app) {
     const auto rows = static_cast<std::uint32_t>(flags->rows);
     const std::uint64_t bytes = step_bytes(model->index());
     std::vector<float> logits(flags->rows * model->index().model.vocab_size);
+    // A device hands out what `run` samples from, and keeps the others.
+    const std::size_t best_a_row = options.device ? std::min(runtime::Sampler({}).best_needed(), model->token_limit()) : 0;
+    std::vector<kernels::Ranked> best(flags->rows * best_a_row);
+    const runtime::StepLogits wanted{logits, best, best_a_row, model->token_limit()};
     Series prefill, decode, gigabytes, reads, share;
     Progress progress("bench");
     const RunMeter meter(*model);
@@ -155,15 +160,15 @@ RunCommand add_bench(CLI::App& app) {
         model->truncate(0, 0);
         const auto prompt = prompt_of(*model, flags->prompt_tokens, r);
         const Stopwatch watch(options.device.get());
-        model->step(prompt, std::span(logits).first(model->index().model.vocab_size), stop);
+        model->step(prompt, wanted, stop);
         if (r > 0) prefill.values.push_back(static_cast<double>(flags->prompt_tokens) / watch.seconds());
       }
       if (flags->tokens > 0) {
         for (std::uint32_t s = 0; s < rows; s++) model->truncate(s, 0);
-        model->step(rows_at(*model, context, 0, rows, r), logits, stop);
+        model->step(rows_at(*model, context, 0, rows, r), wanted, stop);
         const double before = probe && r > 0 ? probe->gigabytes_per_second() : 0;
         const Stopwatch watch(options.device.get());
-        for (std::uint64_t i = 0; i < flags->tokens; i++) model->step(rows_at(*model, 1, context + i, rows, r), logits, stop);
+        for (std::uint64_t i = 0; i < flags->tokens; i++) model->step(rows_at(*model, 1, context + i, rows, r), wanted, stop);
         const double seconds = watch.seconds();
         const double after = probe && r > 0 ? probe->gigabytes_per_second() : 0;
         if (r == 0) continue;
