@@ -27,7 +27,7 @@ void check_device_kernels(Device& device, const SelftestReport& report);
 void check_device_copies(Device& device, const SelftestReport& report);
 
 // Rates of the link up and down, of device memory, of a product with one row in weights read a second, and how well copies and kernels go on at a time: wall / max(copy, compute), 1 is perfect.
-// At most `bytes` of device memory and of pinned memory are used, at least 1 MiB.
-void measure_device(Device& device, std::size_t bytes, const SelftestReport& report);
+// At most `bytes` of device memory and of pinned memory are used, at least 1 MiB. most_overlap: what that ratio may be, in the best of a few tries, to pass; none: it is not judged.
+void measure_device(Device& device, std::size_t bytes, const SelftestReport& report, std::optional<double> most_overlap = {});
 
 }  // namespace leafcutter::offload

@@ -319,7 +319,7 @@ void check_device_kernels(Device& device, const SelftestReport& report) {
   check_elementwise(device, report);
   check_rows(device, report);
   for (const NamedLayout& layout : kLayouts)
-    for (const std::size_t rows : {1, 7, 70}) check_product(device, layout, rows == 7 ? 333 : 512, rows == 7 ? 75 : 160, rows, report);
+    for (const std::size_t rows : {1, 7, 20, 70}) check_product(device, layout, rows == 7 ? 333 : 512, rows == 7 ? 75 : 160, rows, report);
   for (const KvType type : {KvType::f32, KvType::f16, KvType::q8})
     for (const std::size_t head_dim : {64, 96, 128, 256})
       for (const std::size_t rows : {1, 6}) check_attention(device, type, head_dim, rows, report);

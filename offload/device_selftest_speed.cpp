@@ -86,10 +86,11 @@ void check_device_copies(Device& device, const SelftestReport& report) {
     }
 }
 
-void measure_device(Device& device, std::size_t bytes, const SelftestReport& report) {
+void measure_device(Device& device, std::size_t bytes, const SelftestReport& report, std::optional<double> most_overlap) {
   constexpr std::size_t kWidth = 1024, kTimes = 8;
+  constexpr int kTries = 3;
   const std::size_t piece = bytes / 2 / kDeviceAlignment * kDeviceAlignment;
-  const DeviceStream copies = device.make_stream(), compute = device.make_stream();
+  const DeviceStream copies = device.make_stream(), compute_stream = device.make_stream();
   const DeviceBuffer there(device, piece, "selftest"), other(device, piece, "selftest");
   const StagingBuffer host(device, piece, "selftest");
   std::memset(host.data(), 1, host.size());
@@ -117,10 +118,10 @@ void measure_device(Device& device, std::size_t bytes, const SelftestReport& rep
   rate("device memory, read and written", 2 * copied, within_s, report);
 
   // A product whose weights are what lies in `other`: as many strips of q4 as there is room for.
-  device.copy_to_device(other.address(), host.data(), {piece}, compute);
+  device.copy_to_device(other.address(), host.data(), {piece}, compute_stream);
   const DeviceBuffer groups(device, kernels::activation_groups(kWidth) * sizeof(kernels::ActivationGroup), "selftest");
   const std::vector<std::byte> zeros(groups.size());
-  device.copy_to_device(groups.address(), zeros.data(), {zeros.size()}, compute);
+  device.copy_to_device(groups.address(), zeros.data(), {zeros.size()}, compute_stream);
   ProductLaunch product;
   product.layout = kernels::Layout::q4;
   product.k = kWidth;
@@ -132,29 +133,40 @@ void measure_device(Device& device, std::size_t bytes, const SelftestReport& rep
   product.groups = groups.address();
   product.y = y.address();
   const double weights = static_cast<double>(product.strips * kernels::strip_bytes(product.layout, kWidth));
-  timed(compute, [&] { device.launch(product, compute); });
-  const double once_s = timed(compute, [&] {
-    for (std::size_t i = 0; i < kTimes; i++) device.launch(product, compute);
+  timed(compute_stream, [&] { device.launch(product, compute_stream); });
+  const double once_s = timed(compute_stream, [&] {
+    for (std::size_t i = 0; i < kTimes; i++) device.launch(product, compute_stream);
   });
   rate("product q4 of one row, weights read", kTimes * weights, once_s, report);
 
   // As many products as take about as long as the copies.
   const auto launches = static_cast<std::size_t>(std::clamp(std::ceil(up_s / once_s * kTimes), 1.0, 2000.0));
   const auto products = [&] {
-    for (std::size_t i = 0; i < launches; i++) device.launch(product, compute);
+    for (std::size_t i = 0; i < launches; i++) device.launch(product, compute_stream);
   };
-  const double compute_s = timed(compute, products), copy_s = timed(copies, up);
-  const double both_s = seconds_of([&] {
-    products();
-    up();
-    device.synchronize(copies);
-    device.synchronize(compute);
-  });
-  const double ratio = both_s / std::max(copy_s, compute_s);
-  char text[120];
+  double ratio = 0, copy_s = 0, compute_s = 0, both_s = 0;  // of the best try: others may use the machine
+  for (int i = 0; i < kTries; i++) {
+    const double compute = timed(compute_stream, products), copy = timed(copies, up);
+    const double both = seconds_of([&] {
+      products();
+      up();
+      device.synchronize(copies);
+      device.synchronize(compute_stream);
+    });
+    const double of_try = both / std::max(copy, compute);
+    if (i == 0 || of_try < ratio) ratio = of_try, copy_s = copy, compute_s = compute, both_s = both;
+  }
+  char text[160];
   std::snprintf(text, sizeof text, "%.2f of the longer one: copies %.1f ms, kernels %.1f ms, both %.1f ms", ratio, 1e3 * copy_s,
                 1e3 * compute_s, 1e3 * both_s);
-  report({"copies and kernels at a time", std::nullopt, text, ratio});
+  std::string detail = text;
+  std::optional<bool> is_passed;
+  if (most_overlap) {
+    std::snprintf(text, sizeof text, "; at most %.2f is right", *most_overlap);
+    detail += text;
+    is_passed = ratio <= *most_overlap;
+  }
+  report({"copies and kernels at a time", is_passed, detail, ratio});
 }
 
 }  // namespace leafcutter::offload

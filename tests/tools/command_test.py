@@ -400,7 +400,7 @@ class Command(unittest.TestCase):
             facts = json.load(file)
         self.assertEqual(facts["failed"], 0)
         names = [line["name"] for line in facts["lines"]]
-        for part in ("copies of rows", "product q4,", "product bf16,", "attention q8, heads of 128", "tiny model in q4", "device memory", "copies and kernels at a time"):
+        for part in ("copies of rows", "product q4,", "product bf16,", "attention q8, heads of 128", "tiny LLaMA in q4", "tiny CPM-Ant in q4", "tiny CPM-Ant in f16", "device memory", "copies and kernels at a time"):
             self.assertTrue(any(part in name for name in names), part)
         self.assertEqual(len(table.stdout.splitlines()), len(names) + 2)
         if not objects(call("doctor", "--json"))[-1]["card"]["used"]:

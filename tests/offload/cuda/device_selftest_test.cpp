@@ -42,6 +42,14 @@ TEST_CASE("the self-test passes on the emulated device and measures it") {
   CHECK(tally.first_failure == "");
   measure_device(*device, 1 << 20, tally.report());
   CHECK(tally.measured == 5);
+  // With a limit, how far copies and kernels overlap passes or fails.
+  Tally good, bad;
+  measure_device(*device, 1 << 20, good.report(), 1e9);
+  CHECK(good.measured == 4);
+  CHECK(good.passed == 1);
+  measure_device(*device, 1 << 20, bad.report(), 1e-9);
+  CHECK(bad.passed == 0);
+  CHECK(bad.first_failure.find("copies and kernels") != std::string::npos);
   CHECK(device->allocated_bytes() == 0);
 }
 
