@@ -14,7 +14,7 @@ namespace leafcutter::offload {
 namespace {
 
 // A step's time settles as soon as the rings have gone round once; a step of many copies and reads turns them many times by itself.
-constexpr std::size_t kWarmSteps = 2, kCountedSteps = 3;
+constexpr std::size_t kWarmCardSteps = 2, kCountedCardSteps = 3;
 constexpr std::size_t kManyTurns = 1024;
 
 constexpr double kWorth = 0.001;                            // a gain that counts, of a step
@@ -199,7 +199,7 @@ class MixSearch {
 
 CardStepTime play_step(const CardStep& step, const DeviceRates& rates) {
   const bool many = step.copies.size() + step.disk.size() >= kManyTurns;
-  CardStepTime time = simulate_card(step, rates.card, rates.host, many ? 1 : kWarmSteps, many ? 1 : kCountedSteps);
+  CardStepTime time = simulate_card(step, rates.card, rates.host, many ? 1 : kWarmCardSteps, many ? 1 : kCountedCardSteps);
   // Where the link is hardly the limit, these few steps still live on what the ring held before them.
   time.seconds = std::max(time.seconds, time.bound());
   return time;
