@@ -76,6 +76,23 @@ TEST_CASE("a prompt in one pass reads each weight once, in several passes once f
   CHECK(near(predict(index, plan, program, program, 192, rates, {}).prefill.disk_seconds, 3 * disk_seconds, 0.01));
 }
 
+TEST_CASE("attention of one row goes at a rate of its own, that of many rows at theirs") {
+  const compress::LeafIndex index = tiny_index();
+  const StepProgram one = program_of(index, 1, 1), many = program_of(index, 64, 64);
+  const Plan plan = all_streamed(index, many, 1 << 20);
+  HostRates rates = fast_rates(1e9);
+  const StepPrediction before = predict(index, plan, one, many, 64, rates, {}).decode;
+  rates.attention_one_row_gop_s /= 10;
+  const Prediction slow_rows = predict(index, plan, one, many, 64, rates, {});
+  CHECK(near(slow_rows.decode.compute_seconds, 10 * before.compute_seconds, 0.01));
+  CHECK(near(slow_rows.prefill.compute_seconds, before.compute_seconds, 0.01));
+  rates = fast_rates(1e9);
+  rates.attention_gop_s /= 10;
+  const Prediction slow_blocks = predict(index, plan, one, many, 64, rates, {});
+  CHECK(near(slow_blocks.decode.compute_seconds, before.compute_seconds, 0.01));
+  CHECK(near(slow_blocks.prefill.compute_seconds, 10 * before.compute_seconds, 0.01));
+}
+
 TEST_CASE("a module that is held for its blocks of rows leaves the ring no room to read ahead") {
   const compress::LeafIndex index = tiny_index();
   const StepProgram whole = program_of(index, 64, 0), blocks = program_of(index, 64, 16);
