@@ -51,7 +51,7 @@ TEST_CASE("the table of kernels says what the PTX that ships costs, within 2 per
   CHECK(fitted.size() == gpu::device_functions().size());
 }
 
-TEST_CASE("times of launches that predictions are made of are those of the cost model, within a few percent") {
+TEST_CASE("slow: times of launches that predictions are made of are those of the cost model, within a few percent") {
   for (const CardModel& model : {kGtx1060_6, kGtx1060_3}) {
     const offload::Card& card = offload::find_card(model.name);
     CAPTURE(card.name);
