@@ -61,7 +61,7 @@ GPU_INLINE void advance_partial(QuantizedSource& source, unsigned partial, unsig
   source.codes -= std::uint64_t{steps} * (kProductPartials / kernels::kGroupsPerBlock * kBlock);
   source.codes += block_ends ? kBlock - 3 * kCodes : kCodes;
   source.to_head += block_ends ? 3 * kHead - 3 * kCodes : kCodes - kHead;
-  source.record -= std::uint64_t{steps * kProductPartials} * rows * kRecord;
+  source.record -= std::uint64_t{rows} * (steps * kProductPartials * kRecord);
   source.record += std::uint64_t{rows} * kRecord;
 }
 
@@ -87,11 +87,35 @@ GPU_INLINE unsigned signed_codes(unsigned packed, unsigned i) {
   return codes;
 }
 
+// A thread's places in the step that is multiplied and in the one that is filled meanwhile: steps, moved on by its share. They change places after each step, by one addition each.
+struct StepPlaces {
+  const unsigned char *outputs, *rows;    // to be read
+  unsigned char *new_outputs, *new_rows;  // to be written
+  std::ptrdiff_t turn;                    // from the step that is read to the other one
+};
+
+constexpr unsigned kSecondRows = sizeof(QuantizedStep::rows) / 2;  // how far the second 64 threads are ahead
+
 template <Layout kLayout>
-GPU_INLINE void store_share(const QuantizedShare<kLayout>& share, const float* row_floats, unsigned char* step) {
+GPU_INLINE StepPlaces step_places(unsigned char* steps, const TileThread& mine) {
+  return {steps + mine.output_quad * sizeof(U4), steps + mine.row_quad * sizeof(U4),
+          steps + (warp() * kLineWords<kLayout> * kOutputQuads + lane()) * sizeof(U4),
+          steps + thread() / kTileRows * kSecondRows + thread() % kTileRows * 4, sizeof(QuantizedStep)};
+}
+
+GPU_INLINE void turn(StepPlaces& places) {
+  places.outputs += places.turn;
+  places.rows += places.turn;
+  places.turn = -places.turn;
+  places.new_outputs += places.turn;
+  places.new_rows += places.turn;
+}
+
+template <Layout kLayout>
+GPU_INLINE void store_share(const QuantizedShare<kLayout>& share, const float* row_floats, const StepPlaces& places) {
   constexpr bool kMinima = kernels::group_shape(kLayout).minima;
   constexpr unsigned kWords = kLineWords<kLayout>;
-  QuantizedStep& outputs = *reinterpret_cast<QuantizedStep*>(step + (warp() * kWords * kOutputQuads + lane()) * sizeof(U4));
+  QuantizedStep& outputs = *reinterpret_cast<QuantizedStep*>(places.new_outputs);
   GPU_UNROLL
   for (unsigned i = 0; i < kGroupLines<kLayout> / 4; i++) {
     const U4& line = share.lines[i];
@@ -100,15 +124,14 @@ GPU_INLINE void store_share(const QuantizedShare<kLayout>& share, const float* r
       outputs.codes[4 * i * kWords + w][0] = {signed_codes<kLayout>(line.x, w), signed_codes<kLayout>(line.y, w),
                                               signed_codes<kLayout>(line.z, w), signed_codes<kLayout>(line.w, w)};
   }
-  constexpr unsigned kSecondHalf = sizeof(QuantizedStep::rows) / 2;  // how far the second 64 threads are ahead
-  unsigned char* const row = step + thread() / kTileRows * kSecondHalf + thread() % kTileRows * 4;
+  unsigned char* const row = places.new_rows;
   GPU_UNROLL
   for (unsigned i = 0; i < 4; i++)
     *reinterpret_cast<unsigned*>(row + offsetof(QuantizedStep, rows) + i * kTileRows * 4) = word(share.activations, i);
   if (thread() >= kTileRows) {
-    *reinterpret_cast<float*>(row + offsetof(QuantizedStep, x_scales) - kSecondHalf) = scale_of(share.rest.x);
-    *reinterpret_cast<float*>(row + offsetof(QuantizedStep, x_magics) - kSecondHalf) = magic_of(scale_of(share.rest.x));
-    if constexpr (kMinima) *reinterpret_cast<unsigned*>(row + offsetof(QuantizedStep, x_sums) - kSecondHalf) = share.rest.y;
+    *reinterpret_cast<float*>(row + offsetof(QuantizedStep, x_scales) - kSecondRows) = scale_of(share.rest.x);
+    *reinterpret_cast<float*>(row + offsetof(QuantizedStep, x_magics) - kSecondRows) = magic_of(scale_of(share.rest.x));
+    if constexpr (kMinima) *reinterpret_cast<unsigned*>(row + offsetof(QuantizedStep, x_sums) - kSecondRows) = share.rest.y;
   }
   if (warp() == 0) {
     const float* mine = row_floats + lane();
@@ -122,10 +145,10 @@ GPU_INLINE void store_share(const QuantizedShare<kLayout>& share, const float* r
 
 // The minima of a step come first, and before the next step is loaded: the registers of the dot products are free then.
 template <unsigned kRows>
-GPU_INLINE void add_minima(const unsigned char* step, const TileThread& mine, TileSums& sums) {
+GPU_INLINE void add_minima(const StepPlaces& places, TileSums& sums) {
   constexpr unsigned kFar = kOutputQuads / 2, kFarRow = kRowQuads / 2;
-  const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(step + mine.output_quad * sizeof(U4));
-  const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(step + mine.row_quad * sizeof(U4));
+  const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(places.outputs);
+  const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(places.rows);
   const F4 minima[2] = {outputs.minima[0], outputs.minima[kFar]};
   F4 x_sums[kRows / kQuad];
   GPU_UNROLL
@@ -139,10 +162,10 @@ GPU_INLINE void add_minima(const unsigned char* step, const TileThread& mine, Ti
 }
 
 template <unsigned kRows>
-GPU_INLINE void add_scaled_dots(const unsigned char* step, const TileThread& mine, TileSums& sums) {
+GPU_INLINE void add_scaled_dots(const StepPlaces& places, TileSums& sums) {
   constexpr unsigned kFar = kOutputQuads / 2, kFarRow = kRowQuads / 2, kQuads = kRows / kQuad;
-  const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(step + mine.output_quad * sizeof(U4));
-  const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(step + mine.row_quad * sizeof(U4));
+  const QuantizedStep& outputs = *reinterpret_cast<const QuantizedStep*>(places.outputs);
+  const QuantizedStep& activations = *reinterpret_cast<const QuantizedStep*>(places.rows);
   int dots[kSide][kRows];
   GPU_UNROLL
   for (unsigned w = 0; w < kGroupWords; w++) {
@@ -174,9 +197,8 @@ GPU_INLINE void add_scaled_dots(const unsigned char* step, const TileThread& min
 template <Layout kLayout>
 GPU_INLINE void quantized_tile(const kernels::ProductLaunch& a) {
   GPU_SHARED(QuantizedStep, steps, 2);
-  unsigned char* const bytes = reinterpret_cast<unsigned char*>(steps);
   GPU_SHARED(float, row_floats, 2 * kQuad * kWarp);  // D and M, each lane of warp 0 its own: they would take registers
-  const TileThread mine = tile_thread();
+  StepPlaces places = step_places<kLayout>(reinterpret_cast<unsigned char*>(steps), tile_thread());
   const unsigned groups = groups_of(a.k), partials = min(groups, kProductPartials);
   const bool whole = has_both_halves(a);
   if (warp() == 0) {
@@ -189,16 +211,17 @@ GPU_INLINE void quantized_tile(const kernels::ProductLaunch& a) {
     }
   }
   QuantizedSource source = first_source<kLayout>(a, tile_block(a));
-  store_share<kLayout>(load_share<kLayout>(source), row_floats, bytes);
+  store_share<kLayout>(load_share<kLayout>(source), row_floats, places);
   sync_block();
+  places.new_outputs += places.turn;
+  places.new_rows += places.turn;
   TileSums totals = {}, sums = {};
-  unsigned turn = 0;  // in bytes
   for (unsigned g = 0, partial = 0; partial < partials;) {
     if constexpr (kernels::group_shape(kLayout).minima) {
       if (whole)
-        add_minima<kSide>(bytes + turn, mine, sums);
+        add_minima<kSide>(places, sums);
       else
-        add_minima<kQuad>(bytes + turn, mine, sums);
+        add_minima<kQuad>(places, sums);
     }
     g += kProductPartials;
     const bool closes = g >= groups;
@@ -208,15 +231,15 @@ GPU_INLINE void quantized_tile(const kernels::ProductLaunch& a) {
       advance_partial<kLayout>(source, partial, groups, static_cast<unsigned>(a.rows));
     const QuantizedShare<kLayout> share = load_share<kLayout>(source);
     if (whole)
-      add_scaled_dots<kSide>(bytes + turn, mine, sums);
+      add_scaled_dots<kSide>(places, sums);
     else
-      add_scaled_dots<kQuad>(bytes + turn, mine, sums);
+      add_scaled_dots<kQuad>(places, sums);
     if (closes) {
       close_partial(totals, sums);
       g = ++partial;
     }
-    turn = sizeof(QuantizedStep) - turn;
-    store_share<kLayout>(share, row_floats, bytes + turn);
+    store_share<kLayout>(share, row_floats, places);
+    turn(places);
     sync_block();
   }
   write_tile(a, totals);

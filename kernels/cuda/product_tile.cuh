@@ -53,15 +53,35 @@ GPU_INLINE void close_partial(TileSums& totals, TileSums& sums) {
   }
 }
 
+// How far the i-th of a thread's outputs (rows) is behind its first one: two quads, half a tile apart.
+template <unsigned kTile>
+GPU_INLINE unsigned place_of(unsigned i) {
+  return i / kQuad * (kTile / 2) + i % kQuad;
+}
+
 GPU_INLINE void write_tile(const kernels::ProductLaunch& a, const TileSums& totals) {
   const TileBlock block = tile_block(a);
   const TileThread mine = tile_thread();
+  const std::uint64_t first_row = block.first_row + mine.row_quad * kQuad,
+                      first_output = block.first_strip * kStripRows + mine.output_quad * kQuad;
+  const std::uint64_t there = first_output < a.outputs ? a.outputs - first_output : 0;
+  const unsigned left = there < kTileOutputs ? static_cast<unsigned>(there) : kTileOutputs;
+  float bias[kSide];
+  GPU_UNROLL
+  for (unsigned r = 0; r < kSide; r++) {
+    const unsigned output = place_of<kTileOutputs>(r);
+    bias[r] = a.bias.value != 0 && output < left ? at<const float>(a.bias)[first_output + output] : 0;
+  }
   GPU_UNROLL
   for (unsigned m = 0; m < kSide; m++) {
+    const std::uint64_t row = first_row + place_of<kTileRows>(m);
+    if (row >= a.rows) continue;
+    float* const y = at<float>(a.y) + row * a.y_stride + first_output;
     GPU_UNROLL
-    for (unsigned r = 0; r < kSide; r++)
-      write_output(a, block.first_row + mine.row_quad * kQuad + m / kQuad * (kTileRows / 2) + m % kQuad,
-                   block.first_strip * kStripRows + mine.output_quad * kQuad + r / kQuad * (kTileOutputs / 2) + r % kQuad, totals[r][m]);
+    for (unsigned r = 0; r < kSide; r++) {
+      const unsigned output = place_of<kTileOutputs>(r);
+      if (output < left) y[output] = finished(a, totals[r][m], bias[r]);
+    }
   }
 }
 

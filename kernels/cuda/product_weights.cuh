@@ -191,10 +191,12 @@ constexpr std::uint64_t float_strip_bytes(std::uint64_t k) {
 
 // ---- the end of all kinds
 
+GPU_INLINE float finished(const kernels::ProductLaunch& a, float total, float bias) { return fma(a.factor, total, bias); }
+
 GPU_INLINE void write_output(const kernels::ProductLaunch& a, std::uint64_t row, std::uint64_t output, float total) {
   if (row >= a.rows || output >= a.outputs) return;
   const float bias = a.bias.value != 0 ? at<const float>(a.bias)[output] : 0;
-  at<float>(a.y)[row * a.y_stride + output] = fma(a.factor, total, bias);
+  at<float>(a.y)[row * a.y_stride + output] = finished(a, total, bias);
 }
 
 }  // namespace leafcutter::gpu

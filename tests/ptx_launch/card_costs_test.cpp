@@ -45,12 +45,17 @@ TEST_CASE("a product of one row takes from DRAM what its weights have, once, and
   }
 }
 
-TEST_CASE("products of full tiles keep dp4a busy, without bank conflicts") {
-  for (const Layout layout : {Layout::q4, Layout::q8}) {
-    const LaunchCost cost = product_cost(layout, 4096, 10240, 128);
-    CHECK(cost.counters().bank_conflicts == 0);
-    for (const CardModel& card : kCards) CHECK(share_of_dot_rate(cost, 4096, 10240, 128, card) >= 0.60);
-  }
+TEST_CASE("products of many rows at 10B's shapes keep dp4a busy, without bank conflicts") {
+  for (const Layout layout : {Layout::q4, Layout::q8})
+    for (const auto& [inputs, rows_out] : {std::pair{4096u, 4096u}, std::pair{4096u, 10240u}, std::pair{10240u, 4096u}}) {
+      const std::uint64_t k = inputs, outputs = rows_out, rows = 512;
+      CAPTURE(static_cast<int>(layout));
+      CAPTURE(k);
+      CAPTURE(outputs);
+      const LaunchCost cost = product_cost(layout, k, outputs, rows);
+      CHECK(cost.counters().bank_conflicts == 0);
+      for (const CardModel& card : kCards) CHECK(share_of_dot_rate(cost, k, outputs, rows, card) >= 0.60);
+    }
 }
 
 TEST_CASE("attention is bound by DRAM for a row that decodes, and has no bank conflicts") {
