@@ -25,12 +25,14 @@ OFFLOAD = [*(build / f"{folder}/libleafcutter_{folder}.a" for folder in ("offloa
 
 @dataclasses.dataclass
 class Group:
-    """One program of tests. parts: sources that are compiled, anew whenever they, or what they include, hold a mistake. links: object files and libraries. timeout_s: for a run; one that takes longer counts as found."""
+    """One program of tests. parts: sources that are compiled, anew whenever they, or what they include, hold a mistake. links: object files and libraries. timeout_s: for a run; one that takes longer counts as found.
+    slow: a test that is run although its name begins with "slow:", where all others pass."""
 
     parts: list
     mutations: list
     links: list
     timeout_s: int = 120
+    slow: str = ""
 
 
 def family(kernels, shapes, test, mutations, timeout_s=120):
@@ -45,6 +47,7 @@ RMS, GATE, ADD, ROTATE = "kernels/cuda/rms_norm.cu", "kernels/cuda/gate.cu", "ke
 QUANTIZE, STORE = "kernels/cuda/quantize_rows.cu", "kernels/cuda/store_kv.cu"
 WEIGHTS, ROWS, TILE, QUANTIZED_TILE = (f"kernels/cuda/product_{part}.cuh" for part in ("weights", "rows", "tile", "quantized_tile"))
 ATTEND, KV_ROWS = "kernels/cuda/attend.cu", "kernels/cuda/kv_rows.cuh"
+LIBRARY, LIBRARY_SHAPE = "kernels/cuda/library_product.cu", "kernels/cuda/library_product_shape.cpp"
 
 GROUPS = [
     family(["rms_norm.cu"], ["rms_norm_shape.cpp"], "rms_norm_test.cpp", [
@@ -88,9 +91,9 @@ GROUPS = [
         ("product: nibbles the other way round", WEIGHTS, "i == 0 ? packed : packed >> 4", "i == 0 ? packed >> 4 : packed"),
         ("product: activations of the first rows for all", ROWS, "+ block.first_row) * kRecord", "+ block.first_row * 0) * kRecord"),
         ("product: an output past the last", WEIGHTS, "output >= a.outputs", "output > a.outputs"),
-        ("product tile: no barrier between two steps", QUANTIZED_TILE, "    store_share<kLayout>(share, row_floats, bytes + turn);\n    sync_block();\n", "    store_share<kLayout>(share, row_floats, bytes + turn);\n"),
+        ("product tile: no barrier between two steps", QUANTIZED_TILE, "    turn(places);\n    sync_block();\n", "    turn(places);\n"),
         ("product tile: one row of the second half is none", TILE, ">= kTileRows / 2; }", "> kTileRows / 2; }"),
-        ("product tile: the next step over the one that is read", QUANTIZED_TILE, "    turn = sizeof(QuantizedStep) - turn;\n", ""),
+        ("product tile: the next step over the one that is read", QUANTIZED_TILE, "  places.new_outputs += places.turn;\n  places.new_rows += places.turn;\n  TileSums", "  TileSums"),
         ("product: sums in another order for few rows than for many", ROWS, "total += row[p * kStripRows]", "total += row[(kProductPartials - 1 - p) * kStripRows]"),
     ], timeout_s=300),
     family(["attend.cu"], ["attend_shape.cpp"], "attend_test.cpp", [
@@ -100,11 +103,24 @@ GROUPS = [
         ("attend: the scale of another group of codes", KV_ROWS, "first / kKvGroup * 4));", "(first + dims - 1) / kKvGroup % 2 * 4));"),
         ("attend: the bias of the key before", ATTEND, "distance = static_cast<int>(key) - q.position", "distance = static_cast<int>(key) - 1 - q.position"),
     ], timeout_s=300),
+    family(["library_product.cu"], ["library_product_shape.cpp"], "library_product_test.cpp", [
+        ("unpack_strips: strip by strip instead of line by line", LIBRARY, "(line * a.strips + strip) * kLineBytes", "(strip * a.k + line) * kLineBytes"),
+        ("unpack_strips: strips of odd k end with half a line", LIBRARY, "(a.k + a.k % 2) * kLineBytes", "a.k * kLineBytes"),
+        ("unpack_strips: a block for the last lines is missing", LIBRARY_SHAPE, "grid_for(kUnpack[0], a.k, kUnpackLines)", "grid_for(kUnpack[0], a.k / kUnpackLines, 1)"),
+        ("halve_rows: no barrier before the warps' largest values are read", LIBRARY, "  sync_block();\n", ""),
+        ("halve_rows: the scale of the next power of two", LIBRARY, "float_of((exponent - kWanted) <<", "float_of((exponent - kWanted + 1) <<"),
+        ("halve_rows: the stride of x for halves", LIBRARY, "at<std::uint16_t>(a.halves) + block_x() * a.k;", "at<std::uint16_t>(a.halves) + block_x() * a.x_stride;"),
+        ("finish_rows: the scale of the first row for all", LIBRARY, "at<float>(a.scales)[block_x()] * a.factor", "at<float>(a.scales)[0] * a.factor"),
+        ("finish_rows: a bias where there is none", LIBRARY, "(a.bias.value ? at<float>(a.bias)[output] : 0)", "at<float>(a.bias)[output]"),
+    ]),
 ]
 
-DEVICE = "offload/cuda_device.cpp"
+DEVICE, BLAS = "offload/cuda_device.cpp", "offload/cublas_products.cpp"
+SET_STREAM = "  check(library_.set_stream, handle_.get(), stream);\n"
+SET_WORKSPACE = "  check(library_.set_workspace, handle_.get(), pointer(workspace_), std::size_t{kLibraryBytes});\n"
 GROUPS += [
-    Group(["offload/cuda_device.cpp", "tests/support/fake_cuda.cpp", "tests/offload/cuda/cuda_device_test.cpp"], [
+    Group(["offload/cuda_device.cpp", "offload/cublas_products.cpp", "tests/support/fake_cuda.cpp", "tests/support/fake_cublas.cpp",
+           "tests/offload/cuda/cuda_device_test.cpp", "tests/offload/cuda/cublas_products_test.cpp"], [
         ("driver: an event recorded on the first stream", DEVICE, "event_of(event), stream_of(stream));\n  }\n\n  void wait", "event_of(event), streams_[0]);\n  }\n\n  void wait"),
         ("driver: the wrong stream waits for an event", DEVICE, "stream_of(stream), event_of(event), 0u", "streams_[0], event_of(event), 0u"),
         ("driver: nobody waits for an event", DEVICE, "    check(driver_.stream_wait, \"ordering two streams\", DeviceFailure::launch, stream_of(stream), event_of(event), 0u);\n", "    (void)stream, (void)event;\n"),
@@ -117,7 +133,29 @@ GROUPS += [
         ("driver: the second context is kept", DEVICE, "    if (measuring_) attempt(driver_.context_destroy, measuring_);\n", ""),
         ("driver: a lost device goes on", DEVICE, "    if (is_lost(result)) {\n      lose(call, result);\n", "    if (is_lost(result)) {\n"),
         ("driver: code is not charged", DEVICE, "overhead_.context_bytes + overhead_.code_bytes + overhead_.cublas_bytes", "overhead_.context_bytes + overhead_.cublas_bytes"),
-    ], links=[*sorted(EMULATION.rglob("*.o")), *OFFLOAD], timeout_s=300),
+        ("cuBLAS: outputs and rows are swapped", BLAS, "outputs, static_cast<int>(rows), k, &one", "static_cast<int>(rows), outputs, k, &one"),
+        ("cuBLAS: weights as far apart as outputs that count", BLAS, "cublas::kHalf, lines, pointer(halves)", "cublas::kHalf, outputs, pointer(halves)"),
+        ("cuBLAS: rows of y side by side", BLAS, "cublas::kFloat, y_stride,", "cublas::kFloat, outputs,"),
+        ("cuBLAS: weights are transposed", BLAS, "cublas::kAsItIs, cublas::kAsItIs, outputs", "1, cublas::kAsItIs, outputs"),
+        ("cuBLAS: what lies in y is added", BLAS, "k, &zero, pointer(y", "k, &one, pointer(y"),
+        ("cuBLAS: on no stream of ours", BLAS, SET_STREAM, ""),
+        ("cuBLAS: the workspace is set before the stream, which gives it up", BLAS, SET_STREAM + SET_WORKSPACE, SET_WORKSPACE + SET_STREAM),
+        ("cuBLAS: a product that fails is not noticed", BLAS, "check(library_.gemm, handle_.get()", "(void)library_.gemm.function(handle_.get()"),
+        ("cuBLAS: weights lie where cuBLAS works", BLAS, "weights = workspace_ + kLibraryBytes", "weights = workspace_"),
+        ("cuBLAS: rows reach into the weights of a large product", BLAS, "halves = weights + kWeightBytes", "halves = weights + kWeightBytes / 2"),
+        ("cuBLAS: the first rows for each piece of the rows", BLAS, "product.x + row * product.x_stride", "product.x + 0 * product.x_stride"),
+        ("cuBLAS: the first outputs for each piece of the weights", BLAS, "pointer(y + output * sizeof(float))", "pointer(y)"),
+        ("cuBLAS: 64 rows are too few", BLAS, "product.rows >= kCublasLeastRows", "product.rows > kCublasLeastRows"),
+        ("cuBLAS: parts of sums may be f16", BLAS, "  check(library_.set_math_mode, handle, cublas::kSumsKeepTheirPrecision);\n", ""),
+        ("cuBLAS: memory that runs out counts as a launch that failed", BLAS, "status == CublasStatus::alloc_failed", "status == CublasStatus::internal_error"),
+        ("cuBLAS: its handle is kept", BLAS, "{ (void)destroy(made); }", "{ (void)made; }"),
+        ("cuBLAS: its handle outlives the context", DEVICE, "      cublas_.reset();\n", ""),
+        ("cuBLAS: its workspace is kept", DEVICE, "      if (cublas_workspace_) attempt(driver_.memory_free, cublas_workspace_);\n", ""),
+        ("cuBLAS: what it takes is not charged", DEVICE, "with_code - std::min(with_code, with_cublas)}", "0}"),
+        ("cuBLAS: two streams in the workspace at once", DEVICE, "cublas_stream_ && *cublas_stream_ != stream", "cublas_stream_ && *cublas_stream_ == stream"),
+        ("cuBLAS: the end of its turn is recorded on the first stream", DEVICE, "event_of(cublas_done_),\n          stream_of(stream));", "event_of(cublas_done_),\n          streams_[0]);"),
+        ("cuBLAS: used where it is not wanted", DEVICE, "product && cublas_ && uses_cublas_", "product && cublas_"),
+    ], links=[*sorted(EMULATION.rglob("*.o")), *OFFLOAD], timeout_s=300, slow="slow: products that the workspace does not hold*"),
 ]
 
 
@@ -150,7 +188,11 @@ class Program:
 
     def outcome(self):
         """True: the tests pass; otherwise the first that does not."""
-        command = [self.folder / "tests", "--no-colors", "--abort-after=1", "--test-case-exclude=slow:*"]
+        found = self.outcome_of("--test-case-exclude=slow:*")
+        return self.outcome_of(f"--test-case={self.group.slow}") if found is True and self.group.slow else found
+
+    def outcome_of(self, tests):
+        command = [self.folder / "tests", "--no-colors", "--abort-after=1", tests]
         try:
             ran = subprocess.run(command, capture_output=True, timeout=self.group.timeout_s)
         except subprocess.TimeoutExpired:

@@ -67,6 +67,7 @@ CublasLibrary FakeCublas::library() {
     return *handle = pointer<CublasHandleObject>(next_handle_), CublasStatus::success;
   };
   l.destroy.function = [this, no_handle](CublasHandle handle) {
+    if (!cuda_.is_current()) return wrong("no context is current"), CublasStatus::not_initialized;
     if (handles_.erase(number(handle)) == 0) return no_handle();
     if (handles_.empty()) cuda_.set_library_bytes(0);
     return CublasStatus::success;
@@ -115,6 +116,9 @@ CublasLibrary FakeCublas::library() {
     const Matrix left{number(a), m, k, a_distance}, right{number(b), k, n, b_distance}, out{number(c), m, n, c_distance};
     if (!is_place("A", left, kHalf) || !is_place("B", right, kHalf) || !is_place("C", out, sizeof(float)))
       return CublasStatus::invalid_value;
+    for (const auto& [matrix, value_bytes] : {std::pair{left, kHalf}, {right, kHalf}, {out, std::uint64_t{sizeof(float)}}})
+      if (matrix.address < h->workspace + h->workspace_bytes && h->workspace < matrix.address + matrix.values() * value_bytes)
+        return wrong("a matrix lies in the workspace");
     return multiply(*h, left, right, out, factors[0] * factor_);
   };
   for_each_call(l, [&](auto& call) { record(call); });
@@ -127,8 +131,7 @@ CublasLibrary FakeCublas::library() {
 
 bool FakeCublas::is_place(const char* name, const Matrix& m, std::uint64_t value_bytes) {
   const bool is_shape = m.lines > 0 && m.columns > 0 && m.distance >= m.lines;
-  const auto values = is_shape ? static_cast<std::uint64_t>((m.columns - 1) * m.distance + m.lines) : 0;
-  if (is_shape && m.address % value_bytes == 0 && cuda_.holds(m.address, values * value_bytes)) return true;
+  if (is_shape && m.address % value_bytes == 0 && cuda_.holds(m.address, m.values() * value_bytes)) return true;
   wrong(std::string(name) + " is no matrix in the card's memory");
   return false;
 }

@@ -45,6 +45,9 @@ class FakeCublas {
   struct Matrix {
     std::uint64_t address = 0;
     std::int64_t lines = 0, columns = 0, distance = 0;  // distance of columns, in values
+
+    // From the first to the last.
+    std::uint64_t values() const { return static_cast<std::uint64_t>((columns - 1) * distance + lines); }
   };
 
   template <class... Arguments>
