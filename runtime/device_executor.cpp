@@ -175,8 +175,14 @@ void DeviceExecutor::multiply(const compress::ModuleEntry& module, std::span<con
       work(c, entry.module_offset + entry.raw_bytes <= end);
     }
   };
+  // The host's strips of a chunk may all belong to the products before or behind these.
+  const auto is_hosts = [&](std::uint32_t c) {
+    return std::any_of(products.begin(), products.end(), [&](const Product& product) {
+      return first_strips(*product.matrix->tensor, index.chunks[c], supply_.host_bytes(c)).strips > 0;
+    });
+  };
   bool host_computes = false;
-  for_chunks([&](std::uint32_t c, bool) { host_computes = host_computes || supply_.host_bytes(c) > 0; });
+  for_chunks([&](std::uint32_t c, bool) { host_computes = host_computes || is_hosts(c); });
   // Beside the stream of kernels, which would wait for it. What writes the input's buffer next comes behind what the host makes of it.
   if (host_computes) {
     c_.device.record(input_made_, compute_);
@@ -218,9 +224,11 @@ void DeviceExecutor::multiply(const compress::ModuleEntry& module, std::span<con
       if (ends) supply_.device_used(c);
     }
     if (supply_.host_bytes(c) == 0) return;
-    add_host_products(products, rows, c);
-    if (c_.pager.is_resident(c)) return;
-    run_on_host();
+    if (is_hosts(c)) {
+      add_host_products(products, rows, c);
+      if (c_.pager.is_resident(c)) return;
+      run_on_host();
+    }
     if (ends) supply_.host_used(c);
   });
   if (!host_computes) return;
