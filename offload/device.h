@@ -41,6 +41,7 @@ struct DeviceProperties {
   std::string name;
   std::uint64_t memory_bytes = 0;  // that may be allocated
   std::size_t copy_engines = 2;    // 1: copies of the two directions take turns
+  std::size_t host_cores = 0;      // of the machine that it keeps busy: none, unless it is played by one
 };
 
 constexpr std::size_t kDeviceAlignment = 256;  // of every allocation; what is cut out of one begins at such a place, too

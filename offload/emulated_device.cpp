@@ -1,7 +1,11 @@
 #include "offload/emulated_device.h"
 
+#include <immintrin.h>
+#include <sys/prctl.h>
+
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -34,44 +38,85 @@ void copy_rows(std::byte* to, const std::byte* from, const CopyShape& shape) {
     std::memcpy(to + row * shape.to_stride, from + row * shape.from_stride, shape.row_bytes);
 }
 
-// What does one thing at a time, and copies no faster than a rate.
-class Engine {
- public:
-  template <class Work>
-  void run(Work&& work) {
-    const std::lock_guard lock(mutex_);
-    work();
+// As in base/thread_team.cpp: who waits looks for this long, then sleeps. What plays the card's processor looks for as long as the host's part of a product may take: a card does not need to be woken.
+constexpr auto kSpin = std::chrono::microseconds(30), kSpinOfCard = std::chrono::microseconds(300);
+constexpr int kTries = 1000;  // for a mutex, before sleeping
+constexpr int kLooks = 64;    // at what is waited for, before looking for who else wants the core
+// Few bytes are moved by whoever finds that they can be: waking a thread for them takes longer than moving them.
+constexpr std::size_t kFewBytes = 32 << 10;
+
+void spin_until(Clock::time_point moment) {
+  while (Clock::now() < moment) _mm_pause();
+}
+
+void wait_until(Clock::time_point moment) {
+  if (moment - Clock::now() > kSpin) std::this_thread::sleep_until(moment);
+  spin_until(moment);
+}
+
+void lock_soon(std::unique_lock<std::mutex>& lock) {
+  for (int i = 0; i < kTries; i++) {
+    if (lock.try_lock()) return;
+    _mm_pause();
   }
-  template <class Work>
-  void run(Work&& work, std::size_t bytes, std::optional<double> bytes_per_s, Trace* trace, TraceKind kind) {
-    const std::lock_guard lock(mutex_);
-    const TraceSpan span(trace, kind, 0, bytes);
-    const auto start = std::max(free_at_, Clock::now());
-    work();
-    if (!bytes_per_s) return;
-    free_at_ =
-        start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(static_cast<double>(bytes) / *bytes_per_s));
-    std::this_thread::sleep_until(free_at_);
+  lock.lock();
+}
+std::unique_lock<std::mutex> locked(std::mutex& mutex) {
+  std::unique_lock lock(mutex, std::defer_lock);
+  lock_soon(lock);
+  return lock;
+}
+
+// Threads that wait for something which others do under a mutex. Waking one that looks costs nothing, one that sleeps as much as a small kernel takes.
+class Waiting {
+ public:
+  // With the mutex held: what may be waited for has happened.
+  void happened() {
+    changes_.fetch_add(1, std::memory_order_release);
+    if (sleepers_ > 0) changed_.notify_all();
+  }
+
+  template <class Condition>
+  void wait(std::unique_lock<std::mutex>& lock, std::chrono::microseconds spin, Condition&& condition) {
+    if (condition()) return;
+    const auto give_up = Clock::now() + spin;
+    while (!condition()) {
+      const std::uint64_t seen = changes_.load(std::memory_order_acquire);
+      lock.unlock();
+      while (changes_.load(std::memory_order_acquire) == seen && Clock::now() < give_up) {
+        for (int i = 0; i < kLooks && changes_.load(std::memory_order_acquire) == seen; i++) _mm_pause();
+        std::this_thread::yield();  // to who has no core
+      }
+      lock_soon(lock);
+      if (changes_.load(std::memory_order_relaxed) != seen) continue;
+      sleepers_++;
+      changed_.wait(lock, condition);
+      sleepers_--;
+    }
   }
 
  private:
-  std::mutex mutex_;
-  Clock::time_point free_at_;
+  std::atomic<std::uint64_t> changes_{0};
+  std::condition_variable changed_;
+  int sleepers_ = 0;
 };
 
 class EmulatedDevice final : public Device {
  public:
   explicit EmulatedDevice(EmulatedDeviceOptions options)
-      : options_(std::move(options)), properties_{options_.name, options_.memory_bytes, options_.copy_engines} {}
+      : options_(std::move(options)), properties_{options_.name, options_.memory_bytes, options_.copy_engines, 1} {
+    engines_[static_cast<std::size_t>(EngineName::kernels)].spin = kSpinOfCard;
+    for (Engine& engine : engines_) engine.thread = std::thread([this, &engine] { serve(engine); });
+  }
 
   ~EmulatedDevice() override {
     {
-      std::unique_lock lock(mutex_);
+      std::unique_lock lock = locked(mutex_);
       wait_until_empty(lock);
       stopping_ = true;
+      for (Engine& engine : engines_) engine.given.happened();
     }
-    changed_.notify_all();
-    streams_.clear();
+    for (Engine& engine : engines_) engine.thread.join();
   }
 
   const DeviceProperties& properties() const override { return properties_; }
@@ -79,7 +124,7 @@ class EmulatedDevice final : public Device {
   // ---- memory
 
   DeviceAddress allocate(std::size_t bytes, const std::string& what) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
     const std::uint64_t counted = round_up(bytes, kDeviceAlignment), free_bytes = properties_.memory_bytes - allocated_;
     if (call(EmulatedCall::allocate) == EmulatedFault::refuse || counted > free_bytes)
@@ -97,7 +142,7 @@ class EmulatedDevice final : public Device {
   }
 
   void free(DeviceAddress address) noexcept override {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock = locked(mutex_);
     wait_until_empty(lock);
     const auto found = allocations_.find(address.value);
     if (found == allocations_.end()) return;
@@ -107,7 +152,7 @@ class EmulatedDevice final : public Device {
   }
 
   std::byte* allocate_pinned(std::size_t bytes) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
     if (call(EmulatedCall::pin) != EmulatedFault::none) return nullptr;
     PageBuffer memory(bytes, "pinned memory");
@@ -119,14 +164,14 @@ class EmulatedDevice final : public Device {
   }
 
   void free_pinned(std::byte* memory) noexcept override {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock = locked(mutex_);
     wait_until_empty(lock);
     pinned_.erase(memory);
     pinned_memory_.erase(memory);
   }
 
   bool pin(std::span<std::byte> memory) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
     if (call(EmulatedCall::pin) != EmulatedFault::none) return false;
     pinned_[memory.data()] = memory.size();
@@ -134,76 +179,77 @@ class EmulatedDevice final : public Device {
   }
 
   void unpin(std::span<std::byte> memory) noexcept override {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock = locked(mutex_);
     wait_until_empty(lock);
     pinned_.erase(memory.data());
   }
 
   std::uint64_t allocated_bytes() const override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     return allocated_;
   }
   std::uint64_t most_allocated_bytes() const override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     return most_allocated_;
   }
 
   // ---- streams and events
 
   DeviceStream make_stream() override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
     const std::size_t id = streams_.size();
-    Stream& stream = *streams_.emplace_back(std::make_unique<Stream>());
-    stream.thread = std::jthread([this, &stream] { serve(stream); });
+    streams_.emplace_back();
     return static_cast<DeviceStream>(id);
   }
 
   DeviceEvent make_event() override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
-    events_.push_back(std::make_shared<bool>(true));
+    events_.push_back(std::make_shared<Moment>(Moment{true, {}}));
     return static_cast<DeviceEvent>(events_.size() - 1);
   }
 
   void record(DeviceEvent id, DeviceStream stream) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
-    const auto mark = event_of(id) = std::make_shared<bool>(false);
+    const auto mark = event_of(id) = std::make_shared<Moment>();
     enqueue(stream, {.kind = Operation::Kind::record, .mark = mark});
   }
 
   void wait(DeviceStream stream, DeviceEvent id) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
     enqueue(stream, {.kind = Operation::Kind::wait, .mark = event_of(id)});
   }
 
   bool is_done(DeviceEvent id) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
-    return *event_of(id);
+    const Moment& moment = *event_of(id);
+    return moment.is_there && Clock::now() >= moment.at;
   }
 
   void synchronize(DeviceEvent id) override {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock = locked(mutex_);
     check_usable();
     call(EmulatedCall::wait);
-    changed_.wait(lock, [&, mark = event_of(id)] { return *mark; });
+    const Mark mark = event_of(id);
+    moved_.wait(lock, kSpin, [&] { return mark->is_there; });
+    wait_beside(lock, mark->at);
     check_usable();
   }
 
   void synchronize(DeviceStream id) override {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock = locked(mutex_);
     check_usable();
     call(EmulatedCall::wait);
-    const Stream& stream = stream_of(id);
-    changed_.wait(lock, [&] { return stream.queue.empty(); });
+    wait_until_empty(lock, stream_of(id));
     check_usable();
   }
 
   bool drain() noexcept override {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock = locked(mutex_);
     wait_until_empty(lock);
     failure_ = nullptr;
     return !lost_;
@@ -212,13 +258,13 @@ class EmulatedDevice final : public Device {
   // ---- work
 
   void copy_to_device(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) override {
-    copy(shape, stream, to, shape.to_stride, reinterpret_cast<std::byte*>(to.value), from, from, shape.from_stride, to_device_,
+    copy(shape, stream, to, shape.to_stride, reinterpret_cast<std::byte*>(to.value), from, from, shape.from_stride, EngineName::down,
          TraceKind::copy_down);
   }
 
   // Beside the copies: at the link's rate, not one at a time, and no copy for a trace.
   void fetch(DeviceAddress to, const std::byte* from, const CopyShape& shape, DeviceStream stream) override {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock = locked(mutex_);
     if (!is_pinned(from, extent(shape, shape.from_stride))) {
       lock.unlock();
       return copy_to_device(to, from, shape, stream);
@@ -226,40 +272,37 @@ class EmulatedDevice final : public Device {
     check_usable();
     check_place(to, extent(shape, shape.to_stride));
     const bool fails = refused(EmulatedCall::copy, DeviceFailure::copy);
-    const std::optional<double> rate = options_.link_bytes_per_s;
-    enqueue(stream, {.work = [=, this] {
-              if (fails) throw failed(DeviceFailure::copy);
-              Engine().run([&] { copy_rows(reinterpret_cast<std::byte*>(to.value), from, shape); }, shape.rows * shape.row_bytes, rate,
-                           nullptr, TraceKind::copy_down);
-            }});
+    enqueue(stream, {.work = [=] { copy_rows(reinterpret_cast<std::byte*>(to.value), from, shape); },
+                     .engine = EngineName::fetch,
+                     .bytes = shape.rows * shape.row_bytes,
+                     .bytes_per_s = options_.link_bytes_per_s,
+                     .failure = fails ? std::optional(DeviceFailure::copy) : std::nullopt});
   }
 
   void copy_to_host(std::byte* to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
     copy(shape, stream, from, shape.from_stride, to, reinterpret_cast<const std::byte*>(from.value), to, shape.to_stride,
-         properties_.copy_engines > 1 ? to_host_ : to_device_, TraceKind::copy_up);
+         properties_.copy_engines > 1 ? EngineName::up : EngineName::down, TraceKind::copy_up);
   }
 
   void copy_on_device(DeviceAddress to, DeviceAddress from, const CopyShape& shape, DeviceStream stream) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
     check_place(to, extent(shape, shape.to_stride));
     check_place(from, extent(shape, shape.from_stride));
     const bool fails = refused(EmulatedCall::copy, DeviceFailure::copy);
-    enqueue(
-        stream, {.work = [=, this] {
-          if (fails) throw failed(DeviceFailure::copy);
-          compute_.run([&] { copy_rows(reinterpret_cast<std::byte*>(to.value), reinterpret_cast<const std::byte*>(from.value), shape); });
-        }});
+    enqueue(stream,
+            {.work = [=] { copy_rows(reinterpret_cast<std::byte*>(to.value), reinterpret_cast<const std::byte*>(from.value), shape); },
+             .failure = fails ? std::optional(DeviceFailure::copy) : std::nullopt});
   }
 
   void set_trace(Trace* trace) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     trace_ = trace;
   }
 
   using Device::launch;
   void launch(DeviceKernel kernel, const void* arguments, DeviceStream stream) override {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock = locked(mutex_);
     check_usable();
     const DeviceKernelInfo& info = device_kernel(kernel);
     accesses_.clear();
@@ -267,13 +310,12 @@ class EmulatedDevice final : public Device {
     for (const DeviceAccess& access : accesses_) check_place(access.begin, (access.rows - 1) * access.stride + access.row_bytes);
     const bool fails = refused(EmulatedCall::launch, DeviceFailure::launch);
     const auto* bytes = static_cast<const std::byte*>(arguments);
-    enqueue(stream, {.work = [this, kernel, fails, trace = trace_, copied = std::vector<std::byte>(bytes, bytes + info.argument_bytes)] {
-              if (fails) throw failed(DeviceFailure::launch);
-              compute_.run([&] {
-                const TraceSpan span(trace, TraceKind::kernel, static_cast<std::uint32_t>(kernel));
-                run_emulated_kernel(kernel, copied.data(), options_.isa);
-              });
-            }});
+    enqueue(stream, {.work =
+                         [this, kernel, trace = trace_, copied = std::vector<std::byte>(bytes, bytes + info.argument_bytes)] {
+                           const TraceSpan span(trace, TraceKind::kernel, static_cast<std::uint32_t>(kernel));
+                           run_emulated_kernel(kernel, copied.data(), options_.isa);
+                         },
+                     .failure = fails ? std::optional(DeviceFailure::launch) : std::nullopt});
   }
 
  private:
@@ -281,21 +323,42 @@ class EmulatedDevice final : public Device {
     PageBuffer memory;
     std::uint64_t counted;
   };
-  // Of one recording: has the stream come there? A recording that is followed by another on a different stream may come later than that one.
-  using Mark = std::shared_ptr<bool>;
+  // Of one recording: has the stream come there, and when is that on the link's clock? A recording that is followed by another on a different stream may come later than that one.
+  struct Moment {
+    bool is_there = false;
+    Clock::time_point at{};
+  };
+  using Mark = std::shared_ptr<Moment>;
+  enum class EngineName : std::uint8_t { kernels, down, up, fetch };
   struct Operation {
     enum class Kind { work, record, wait } kind = Kind::work;
     std::function<void()> work{};
+    EngineName engine = EngineName::kernels;
+    std::size_t bytes = 0;  // of a copy from or to the host
+    std::optional<double> bytes_per_s{};
+    Trace* trace = nullptr;
+    TraceKind trace_kind{};
+    std::optional<DeviceFailure> failure{};  // it fails when it runs
     Mark mark{};
+    Clock::time_point enqueued{};
   };
   struct Stream {
     std::deque<Operation> queue;  // its first is under way
-    std::jthread thread;
+    bool running = false;         // an engine has it
+    Clock::time_point at{};       // what it has done is done then; copies move their bytes at once and take as long as the link says
+  };
+  // A thread that does one thing at a time, of the streams that were given to it in turn.
+  struct Engine {
+    std::deque<Stream*> streams;
+    Waiting given;
+    std::chrono::microseconds spin = kSpin;
+    Clock::time_point free_at{};  // of its own
+    std::thread thread;
   };
 
   // ---- the mutex is held in all that follows
 
-  Stream& stream_of(DeviceStream id) { return *streams_.at(static_cast<std::size_t>(id)); }
+  Stream& stream_of(DeviceStream id) { return streams_.at(static_cast<std::size_t>(id)); }
   Mark& event_of(DeviceEvent id) { return events_.at(static_cast<std::size_t>(id)); }
 
   DeviceError lost() const {
@@ -340,65 +403,146 @@ class EmulatedDevice final : public Device {
     return memory + bytes <= begin + size;
   }
 
+  void wait_beside(std::unique_lock<std::mutex>& lock, Clock::time_point moment) {
+    lock.unlock();
+    wait_until(moment);
+    lock_soon(lock);
+  }
+  void wait_until_empty(std::unique_lock<std::mutex>& lock, Stream& stream) {
+    moved_.wait(lock, kSpin, [&] { return stream.queue.empty(); });
+    wait_beside(lock, stream.at);
+  }
   void wait_until_empty(std::unique_lock<std::mutex>& lock) {
-    changed_.wait(lock, [&] { return std::all_of(streams_.begin(), streams_.end(), [](const auto& s) { return s->queue.empty(); }); });
+    for (Stream& stream : streams_) wait_until_empty(lock, stream);
   }
 
   void enqueue(DeviceStream id, Operation operation) {
+    operation.enqueued = Clock::now();
     stream_of(id).queue.push_back(std::move(operation));
-    changed_.notify_all();
+    settle();
   }
 
   void copy(const CopyShape& shape, DeviceStream id, DeviceAddress device, std::size_t device_stride, std::byte* to, const std::byte* from,
-            const std::byte* host, std::size_t host_stride, Engine& engine, TraceKind kind) {
-    std::unique_lock lock(mutex_);
+            const std::byte* host, std::size_t host_stride, EngineName engine, TraceKind kind) {
+    std::unique_lock lock = locked(mutex_);
     check_usable();
     check_place(device, extent(shape, device_stride));
     const bool fails = refused(EmulatedCall::copy, DeviceFailure::copy), pinned = is_pinned(host, extent(shape, host_stride));
     std::optional<double> rate = options_.link_bytes_per_s;
     if (rate && !pinned) *rate /= 2;
-    enqueue(id, {.work = [=, this, &engine, trace = trace_] {
-              if (fails) throw failed(DeviceFailure::copy);
-              engine.run([&] { copy_rows(to, from, shape); }, shape.rows * shape.row_bytes, rate, trace, kind);
-            }});
+    enqueue(id, {.work = [=] { copy_rows(to, from, shape); },
+                 .engine = engine,
+                 .bytes = shape.rows * shape.row_bytes,
+                 .bytes_per_s = rate,
+                 .trace = trace_,
+                 .trace_kind = kind,
+                 .failure = fails ? std::optional(DeviceFailure::copy) : std::nullopt});
     if (pinned) return;
-    const Stream& stream = stream_of(id);
-    changed_.wait(lock, [&] { return stream.queue.empty(); });
+    wait_until_empty(lock, stream_of(id));
     check_usable();
   }
 
-  void serve(Stream& stream) {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [&] { return stopping_ || !stream.queue.empty(); });
-      if (stream.queue.empty()) return;
-      Operation& operation = stream.queue.front();
-      switch (operation.kind) {
-        case Operation::Kind::record:
-          *operation.mark = true;
-          break;
-        case Operation::Kind::wait:
-          changed_.wait(lock, [&] { return *operation.mark; });
-          break;
-        case Operation::Kind::work:
-          if (lost_ || failure_) break;
-          lock.unlock();
-          std::exception_ptr failure;
-          try {
-            operation.work();
-          } catch (...) { failure = std::current_exception(); }
-          lock.lock();
-          if (failure && !failure_) failure_ = failure;
-      }
-      stream.queue.pop_front();
-      changed_.notify_all();
+  // Everything that can begin or be passed now.
+  void settle() {
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (Stream& stream : streams_)
+        while (!stream.running && !stream.queue.empty() && pass(stream)) moved = true;
     }
+  }
+
+  // The first operation of a stream; false: it has to wait.
+  bool pass(Stream& stream) {
+    Operation& operation = stream.queue.front();
+    stream.at = std::max(stream.at, operation.enqueued);
+    switch (operation.kind) {
+      case Operation::Kind::record:
+        *operation.mark = {true, stream.at};
+        break;
+      case Operation::Kind::wait:
+        if (!operation.mark->is_there) return false;
+        stream.at = std::max(stream.at, operation.mark->at);
+        break;
+      case Operation::Kind::work:
+        if (lost_ || failure_) break;
+        Engine& engine = engine_of(operation);
+        if (!moves_at_once(operation, engine)) {
+          stream.running = true;
+          engine.streams.push_back(&stream);
+          engine.given.happened();
+          return true;
+        }
+        fail(perform(stream, operation, begin_of(stream, operation)));
+    }
+    done(stream);
+    return true;
+  }
+
+  bool moves_at_once(const Operation& operation, const Engine& engine) const {
+    const bool few = operation.engine == EngineName::fetch || operation.engine == EngineName::up;
+    return few && operation.bytes <= kFewBytes && engine.streams.empty();
+  }
+
+  void done(Stream& stream) {
+    stream.queue.pop_front();
+    moved_.happened();
+  }
+
+  // Fetches go beside each other, copies one behind the other.
+  Clock::time_point begin_of(const Stream& stream, const Operation& operation) {
+    return operation.engine == EngineName::fetch ? stream.at : std::max(stream.at, engine_of(operation).free_at);
+  }
+
+  Engine& engine_of(const Operation& operation) { return engines_[static_cast<std::size_t>(operation.engine)]; }
+
+  void fail(const std::exception_ptr& failure) {
+    if (failure && !failure_) failure_ = failure;
+  }
+
+  void serve(Engine& engine) {
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);  // nanoseconds; what is usual, 50 microseconds, is longer than many copies
+    std::unique_lock lock = locked(mutex_);
+    for (;;) {
+      engine.given.wait(lock, engine.spin, [&] { return stopping_ || !engine.streams.empty(); });
+      if (engine.streams.empty()) return;
+      Stream& stream = *engine.streams.front();
+      if (!lost_ && !failure_) {
+        Operation& operation = stream.queue.front();
+        const Clock::time_point begin = begin_of(stream, operation);
+        lock.unlock();
+        wait_until(begin);
+        const std::exception_ptr failure = perform(stream, operation, begin);
+        lock_soon(lock);
+        fail(failure);
+      }
+      engine.streams.pop_front();
+      stream.running = false;
+      done(stream);
+      settle();
+    }
+  }
+
+  // ---- without it, too: nobody else looks at this stream's time or at its engine's meanwhile
+
+  std::exception_ptr perform(Stream& stream, Operation& operation, Clock::time_point begin) {
+    try {
+      if (operation.failure) throw failed(*operation.failure);
+      const std::uint64_t began = operation.trace ? operation.trace->now_ns() : 0;
+      operation.work();
+      stream.at = Clock::now();
+      if (operation.bytes_per_s)
+        stream.at = std::max(stream.at, begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+                                                    static_cast<double>(operation.bytes) / *operation.bytes_per_s)));
+      engine_of(operation).free_at = stream.at;
+      if (operation.trace) operation.trace->add_until(stream.at, operation.trace_kind, began, 0, operation.bytes);
+    } catch (...) { return std::current_exception(); }
+    return nullptr;
   }
 
   const EmulatedDeviceOptions options_;
   const DeviceProperties properties_;
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  Waiting moved_;  // streams came further
   std::map<std::uint64_t, Allocation> allocations_;
   std::map<const std::byte*, std::size_t> pinned_;
   std::map<const std::byte*, PageBuffer> pinned_memory_;
@@ -409,8 +553,8 @@ class EmulatedDevice final : public Device {
   Trace* trace_ = nullptr;
   std::exception_ptr failure_;  // of work that ran, until drain()
   bool lost_ = false, stopping_ = false;
-  Engine to_device_, to_host_, compute_;
-  std::vector<std::unique_ptr<Stream>> streams_;  // last: their threads use all of the above
+  std::deque<Stream> streams_;  // addresses stay
+  std::array<Engine, 4> engines_;
 };
 
 }  // namespace

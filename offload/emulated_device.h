@@ -1,8 +1,9 @@
-// A device that is not there: its memory is host memory under a cap, its kernels are the CPU's, its streams and copies are real threads. For running, with the same answers as the CPU, what a card will run, and for
-// finding races, leaks and unhandled failures without one.
+// A device that is not there: its memory is host memory under a cap, its kernels are the CPU's, its processor and its copy engines are real threads. For running, with the same answers as the CPU, what a card will run,
+// and for finding races, leaks and unhandled failures without one.
 //
 // Memory is poisoned (NaN for floats) when it is allocated and before it is freed. Copies from and to the host go through one engine or two, at most as fast as the link; memory that is not pinned halves its rate and
-// makes the call wait. What is fetched comes beside the copies, as from a kernel that reads pinned memory. Kernels run one at a time, as long as the CPU takes for them: this is no clock for predictions.
+// makes the call wait. What is fetched comes beside the copies, as from a kernel that reads pinned memory. Kernels run one at a time, as long as the CPU takes for them: this is no clock for predictions. They keep a core
+// of the machine busy that a card would leave to the host; what shares the work between them is to leave it out (DeviceProperties::host_cores).
 #pragma once
 
 #include <cstdint>

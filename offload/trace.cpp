@@ -16,10 +16,14 @@ Trace::Trace(std::size_t capacity)
     : memory_(capacity * sizeof(TraceEvent), "trace"), events_(reinterpret_cast<TraceEvent*>(memory_.data())), capacity_(capacity) {}
 
 void Trace::add(TraceKind kind, std::uint64_t begin_ns, std::uint32_t subject, std::uint64_t bytes) noexcept {
-  const std::uint64_t end = now_ns();
+  add_until(std::chrono::steady_clock::now(), kind, begin_ns, subject, bytes);
+}
+
+void Trace::add_until(std::chrono::steady_clock::time_point end, TraceKind kind, std::uint64_t begin_ns, std::uint32_t subject,
+                      std::uint64_t bytes) noexcept {
   const std::size_t at = next_.fetch_add(1, std::memory_order_relaxed);
   if (at >= capacity_) return;
-  events_[at] = {begin_ns, end, subject,
+  events_[at] = {begin_ns, since_start(end), subject,
                  static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, std::numeric_limits<std::uint32_t>::max())), kind};
 }
 

@@ -42,23 +42,27 @@ struct TraceEvent {
   TraceKind kind{};
 };
 
-// add() is thread-safe; everything else is called when nobody adds.
+// add() and add_until() are thread-safe; everything else is called when nobody adds.
 class Trace {
  public:
   // Throws Error(out_of_budget).
   explicit Trace(std::size_t capacity = 200'000);
 
-  std::uint64_t now_ns() const {
-    return static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start_).count());
-  }
+  std::uint64_t now_ns() const { return since_start(std::chrono::steady_clock::now()); }
   void add(TraceKind kind, std::uint64_t begin_ns, std::uint32_t subject, std::uint64_t bytes = 0) noexcept;
+  // The same with an end that is known already, and may be to come.
+  void add_until(std::chrono::steady_clock::time_point end, TraceKind kind, std::uint64_t begin_ns, std::uint32_t subject,
+                 std::uint64_t bytes) noexcept;
 
   std::vector<TraceEvent> events() const;  // in order of their beginnings
   std::uint64_t dropped() const;
   std::uint64_t memory_bytes() const { return memory_.size(); }
 
  private:
+  std::uint64_t since_start(std::chrono::steady_clock::time_point moment) const {
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(moment - start_).count());
+  }
+
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   PageBuffer memory_;
   TraceEvent* events_;

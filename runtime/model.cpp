@@ -166,7 +166,8 @@ class LoadedModel final : public Model {
 
  private:
   static LoadOptions resolved(LoadOptions options) {
-    if (options.threads == 0) options.threads = usable_cores();
+    const std::size_t taken = options.device ? options.device->properties().host_cores : 0, cores = usable_cores();
+    if (options.threads == 0) options.threads = cores > taken ? cores - taken : 1;
     return options;
   }
 

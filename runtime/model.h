@@ -29,7 +29,7 @@ namespace leafcutter::runtime {
 
 struct LoadOptions {
   std::optional<SizeText> memory;           // --memory; none: what is available
-  std::size_t threads = 0;                  // 0: all cores this process may use
+  std::size_t threads = 0;                  // 0: all cores this process may use, but those that the device keeps busy
   std::uint64_t ctx_size = 0;               // KV rows a sequence; 0: min(model's, what the budget allows, 2048), grown to needed_positions
   std::uint64_t needed_positions = 0;       // prompt + n; an explicit smaller ctx_size is an error
   std::uint64_t prompt_positions = 0;       // the longest prompt that will come, prompt slots included; 0: as long as the context

@@ -1,13 +1,13 @@
 // Decode steps on the emulated device, real clock, beside what they can be at best: the longest of link, device and host.
 //
-//   device_steps FILE.leaf [--rates MB_S,MB_S,...] [--device-memory SHARE,...] [--host-share SHARE,...] [--steps N] [--repetitions N]
+//   device_steps FILE.leaf [--rates MB_S,MB_S,...] [--device-memory SHARE,...] [--host-share SHARE,...] [--steps N] [--repetitions N] [--threads N]
 //
 // For each device memory (of the file's size), share of the rest that the host computes and rate of the link: `repetitions` times `steps` steps of one row.
 //   link    the copies of these steps, the same sizes in the same order, alone on a device with the same link, measured
 //   device  the time in which kernels ran in these steps, copies going on beside them
 //   host    the time in which the host multiplied in these steps, copies and kernels going on beside it
-// A JSON line for each combination, with median and range of step / max(link, device, host); the last line has the median and the worst of the medians. A kernel is computed by one thread: with a host's share of 0 a core
-// is left for copies on a machine of two.
+// A JSON line for each combination, with median and range of step / max(link, device, host); the last line has the median and the worst of the medians. A card has a processor of
+// its own; here its kernels keep a core busy, and the host multiplies with `threads` others: all but that one where nothing is said. Copies take what these two leave, or a share of theirs.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -30,7 +30,7 @@ using offload::TraceKind;
 struct Flags {
   std::string path;
   std::vector<double> mb_s = {50, 100, 200, 400, 800}, device_memory = {0.45, 0.75}, host_share = {0, 0.3};
-  std::uint64_t steps = 16, repetitions = 5;
+  std::uint64_t steps = 16, repetitions = 5, threads = 0;
 };
 
 struct Spread {
@@ -80,6 +80,7 @@ std::vector<Lanes> measure(const Flags& flags, double rate, double device_memory
   options.ctx_size = kContext + flags.steps;
   options.prompt_positions = options.rows_per_step = kContext;
   options.without_tokenizer = true;
+  options.threads = flags.threads;
   options.pager.trace = &trace;
   const auto model = runtime::Model::load(flags.path, options);
   std::vector<float> logits(model->index().model.vocab_size);
@@ -137,6 +138,8 @@ Flags parse(int count, char** arguments) {
       flags.host_share = numbers(value);
     else if (name == "--steps")
       flags.steps = std::strtoull(value, nullptr, 10);
+    else if (name == "--threads")
+      flags.threads = std::strtoull(value, nullptr, 10);
     else if (name == "--repetitions")
       flags.repetitions = std::strtoull(value, nullptr, 10);
     else
