@@ -8,6 +8,7 @@
 #include "kernels/kv_rows.h"
 #include "kernels/matmul.h"
 #include "offload/kernel_table.h"
+#include "offload/prediction.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -63,8 +64,9 @@ double host_product_seconds(const ProductWork& work, const CardHost& host) {
                   (work.int8_operations + kF32OverInt8 * work.f32_operations) / host.int8_ops_per_s);
 }
 
-double host_attention_seconds(double kv_bytes, double operations, const CardHost& host) {
-  return std::max(kv_bytes / host.dram_bytes_per_s, operations / host.attention_ops_per_s);
+double host_attention_seconds(const AttentionWork& work, const CardHost& host) {
+  const double rate = work.rows < kManyAttentionRows ? host.attention_one_row_ops_per_s : host.attention_ops_per_s;
+  return std::max(work.kv_bytes / host.dram_bytes_per_s, work.operations / rate);
 }
 
 double sampling_seconds(std::uint64_t logits) { return static_cast<double>(logits) * kSecondsPerLogit; }

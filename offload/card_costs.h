@@ -28,9 +28,15 @@ struct ProductWork {
   double bytes = 0, int8_operations = 0, f32_operations = 0;
 };
 
-// On the host, with all of its memory to itself, beside the meeting of its threads. Products; attention.
+// Keys and values that are read, operations of all rows. Few rows (prediction.h) do not share what it costs to widen keys.
+struct AttentionWork {
+  double kv_bytes = 0, operations = 0;
+  std::uint64_t rows = 0;
+};
+
+// On the host, with all of its memory to itself, beside the meeting of its threads.
 double host_product_seconds(const ProductWork& work, const CardHost& host);
-double host_attention_seconds(double kv_bytes, double operations, const CardHost& host);
+double host_attention_seconds(const AttentionWork& work, const CardHost& host);
 // Between two steps: each logit is looked at a few times on one thread.
 double sampling_seconds(std::uint64_t logits);
 

@@ -287,7 +287,7 @@ class Builder {
       stage.card.push_back({rotations + store_seconds(step.rows, layer) + attend_seconds(step, layer), kNone});
     } else {
       const auto kv_bytes = static_cast<double>(step.kv_bytes), operations = static_cast<double>(step.attention_operations);
-      stage.host.push_back({host_.meeting_s + host_attention_seconds(kv_bytes, operations, host_), kv_bytes, kNone});
+      stage.host.push_back({host_.meeting_s + host_attention_seconds({kv_bytes, operations, step.rows}, host_), kv_bytes, kNone});
       stage.input_bytes = step.rows * (heads + 2 * kv) * sizeof(float);
       stage.output_bytes = step.rows * heads * sizeof(float);
     }

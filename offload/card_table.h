@@ -32,12 +32,13 @@ struct Card {
 struct CardHost {
   const char* name;
   std::uint64_t memory_bytes;
-  std::uint64_t others_bytes;   // of it, what the system and other programs keep
-  std::uint64_t process_bytes;  // charged to the process before any weight is there: code, libraries, the driver's part in it
-  double dram_bytes_per_s;      // usable, shared by all that moves: copies to the card, arrivals from disk, products
-  double product_bytes_per_s;   // weights moved by products of one row, where memory is no limit
-  double int8_ops_per_s;        // products of many rows
-  double attention_ops_per_s;
+  std::uint64_t others_bytes;          // of it, what the system and other programs keep
+  std::uint64_t process_bytes;         // charged to the process before any weight is there: code, libraries, the driver's part in it
+  double dram_bytes_per_s;             // usable, shared by all that moves: copies to the card, arrivals from disk, products
+  double product_bytes_per_s;          // weights moved by products of one row, where memory is no limit
+  double int8_ops_per_s;               // products of many rows
+  double attention_ops_per_s;          // of many rows, which share the keys that are read and widened
+  double attention_one_row_ops_per_s;  // of one row
   double disk_bytes_per_s;
   double disk_latency_s;
   double check_bytes_per_s;  // hashing, one thread

@@ -59,6 +59,7 @@ struct CopyShape {
 struct HostWork {
   double bytes = 0, int8_operations = 0, f32_operations = 0;  // of products; multiply and add count as two
   double kv_bytes = 0, attention_operations = 0;
+  std::uint64_t attention_rows = 0;
   std::uint64_t logits = 0, lookups = 0;  // handed out; rows of an embedding read from disk
 };
 

@@ -194,6 +194,7 @@ CardHost card_host_of(const HostRates& host) {
   row.product_bytes_per_s = one_row * kGiga;
   row.int8_ops_per_s = many_rows * kGiga;
   row.attention_ops_per_s = host.attention_gop_s * kGiga;
+  row.attention_one_row_ops_per_s = host.attention_one_row_gop_s * kGiga;
   row.disk_bytes_per_s = host.disk_gb_s * kGiga;
   row.disk_latency_s = host.read_latency_s;
   row.check_bytes_per_s = host.check_gb_s * kGiga;

@@ -29,8 +29,6 @@ bool is_multiplied(compress::TensorRole role, bool tied_head) {
   return false;
 }
 
-constexpr std::size_t kManyAttentionRows = 8;  // from here on rows share the keys that are read and widened
-
 struct ModuleTime {
   double memory = 0;   // products that wait for weights
   double compute = 0;  // products that wait for arithmetic, attention, what goes by rows

@@ -20,6 +20,8 @@ struct ProductRates {
   double many_rows_gop_s = 0;  // with many rows; multiply and add count as two
 };
 
+constexpr std::size_t kManyAttentionRows = 8;  // from here on rows share the keys that are read and widened
+
 struct HostRates {
   double memory_gb_s = 0;  // sequential reads by all threads
   double disk_gb_s = 0;    // direct reads, several in flight

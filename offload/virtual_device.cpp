@@ -131,7 +131,8 @@ class VirtualDevice final : public Device {
   void host_worked(const HostWork& work) override {
     double seconds = sampling_seconds(work.logits) + static_cast<double>(work.lookups) * host_.lookup_s;
     if (work.bytes > 0) seconds += host_.meeting_s + host_product_seconds({work.bytes, work.int8_operations, work.f32_operations}, host_);
-    if (work.kv_bytes > 0) seconds += host_.meeting_s + host_attention_seconds(work.kv_bytes, work.attention_operations, host_);
+    if (work.kv_bytes > 0)
+      seconds += host_.meeting_s + host_attention_seconds({work.kv_bytes, work.attention_operations, work.attention_rows}, host_);
     host_left_ = seconds;
     host_demand_ = seconds > 0 ? (work.bytes + work.kv_bytes) / seconds : 0;
     while (host_left_ > kNothing && advance()) {}

@@ -391,6 +391,7 @@ void DeviceExecutor::count_attention(std::size_t layer, Block block) {
   offload::HostWork work;
   work.kv_bytes = static_cast<double>(2 * d.kv_heads * kernels::kv_row_bytes(c_.host.cache.type(), d.head_dim) * most);
   work.attention_operations = static_cast<double>(d.heads * (4 * d.head_dim + (c_.host.bias.empty() ? 0 : 1)) * seen);
+  work.attention_rows = block.rows();
   c_.device.host_worked(work);
 }
 

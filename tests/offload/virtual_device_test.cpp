@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "offload/device_memory.h"
+#include "offload/prediction.h"
 
 using namespace leafcutter::offload;
 
@@ -21,7 +22,7 @@ VirtualDeviceOptions slow_card() {
   options.card.launch_s = 0.25;
   options.card.copy_engines = 2;
   options.host.dram_bytes_per_s = options.host.product_bytes_per_s = 2e6;
-  options.host.int8_ops_per_s = options.host.attention_ops_per_s = 1e15;
+  options.host.int8_ops_per_s = options.host.attention_ops_per_s = options.host.attention_one_row_ops_per_s = 1e15;
   return options;
 }
 
@@ -104,4 +105,15 @@ TEST_CASE("the host's work takes what copies leave of its memory") {
   CHECK(p.now() == doctest::Approx(1 + 0.5 + 1));
   p.device->synchronize(p.a);
   CHECK(p.now() == doctest::Approx(1 + 0.5 + 4));
+}
+
+TEST_CASE("attention of one row on the host goes at a rate of its own") {
+  VirtualDeviceOptions options = slow_card();
+  options.host.attention_ops_per_s = 10e6;
+  options.host.attention_one_row_ops_per_s = 1e6;
+  Played p(options);
+  p.device->host_worked({.kv_bytes = 1, .attention_operations = 2e6, .attention_rows = 1});
+  CHECK(p.now() == doctest::Approx(2));
+  p.device->host_worked({.kv_bytes = 1, .attention_operations = 20e6, .attention_rows = kManyAttentionRows});
+  CHECK(p.now() == doctest::Approx(4));
 }
