@@ -101,9 +101,9 @@ class Builder {
     std::size_t from_disk = kNone;
     if (plan_.residence[c] == Tier::disk) {
       from_disk = step_.disk.size();
-      double check = static_cast<double>(chunk.raw_bytes) / host_.check_bytes_per_s;
-      if (chunk.codec != compress::Codec::none) check *= 3;  // both hashes, and decoding
-      step_.disk.push_back({{slot_bytes(chunk), stored_pages(chunk), chunk.codec != compress::Codec::none}, check, 0});
+      step_.disk.push_back({{slot_bytes(chunk), stored_pages(chunk), chunk.codec != compress::Codec::none},
+                            check_bytes(chunk) / host_.check_bytes_per_s,
+                            0});
     }
     disk_of_[c] = from_disk;
     copy_of_[c] = kNone;

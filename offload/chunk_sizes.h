@@ -19,4 +19,9 @@ inline std::size_t slot_bytes(const compress::ChunkEntry& chunk) {
   return static_cast<std::size_t>(round_up(std::max(chunk.raw_bytes, chunk.stored_bytes), compress::kPage));
 }
 
+// Bytes that would take as long to hash once as checking the chunk: a coded one has two hashes and is decoded.
+inline double check_bytes(const compress::ChunkEntry& chunk) {
+  return static_cast<double>(chunk.raw_bytes) * (chunk.codec == compress::Codec::none ? 1 : 3);
+}
+
 }  // namespace leafcutter::offload

@@ -21,7 +21,9 @@
 
 namespace leafcutter::offload {
 
+class ReadClock;
 class Trace;
+struct HostReads;
 
 enum class DeviceFailure : std::uint8_t { out_of_memory, copy, launch, lost };
 
@@ -119,6 +121,8 @@ class Device {
 
   // The host did this between the call before and this one: on such a clock, that takes its time now.
   virtual void host_worked(const HostWork&) {}
+  // From here on the host reads this while its steps run. Where what is returned says that a chunk is there, it is; null: nobody asks, reads take the time that they take.
+  virtual ReadClock* play_reads(const HostReads&) { return nullptr; }
   // Since the device was made; none: it runs in real time.
   virtual std::optional<double> clock_seconds() const { return std::nullopt; }
 

@@ -5,11 +5,14 @@
 #include <deque>
 #include <limits>
 #include <memory>
+#include <optional>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
 #include "offload/card_costs.h"
 #include "offload/emulated_device.h"
+#include "offload/virtual_disk.h"
 
 namespace leafcutter::offload {
 namespace {
@@ -39,7 +42,7 @@ std::unique_ptr<Device> emulation_of(const VirtualDeviceOptions& options) {
   return make_emulated_device(std::move(emulated));
 }
 
-class VirtualDevice final : public Device {
+class VirtualDevice final : public Device, private ReadClock {
  public:
   explicit VirtualDevice(const VirtualDeviceOptions& options) : card_(options.card), host_(options.host), real_(emulation_of(options)) {}
 
@@ -138,6 +141,11 @@ class VirtualDevice final : public Device {
     while (host_left_ > kNothing && advance()) {}
     host_left_ = 0;
   }
+  ReadClock* play_reads(const HostReads& reads) override {
+    disk_.emplace(reads, host_);
+    settle();
+    return this;
+  }
   void set_trace(Trace* trace) override { real_->set_trace(trace); }
   std::optional<double> clock_seconds() const override { return now_; }
 
@@ -173,8 +181,30 @@ class VirtualDevice final : public Device {
     if (!stream.queue.empty()) stream.queue.front().came = now_;
   }
 
+  // ---- reads
+
+  bool is_ready() const override { return disk_->is_ready(); }
+  void acquire() override {
+    while (!disk_->is_ready())
+      if (!advance()) throw std::logic_error("no room in the ring for the next chunk: too much is held");
+    disk_->acquire();
+  }
+  void release(std::size_t position) override {
+    disk_->release(position);
+    settle();
+  }
+  // Reads that are under way end first, as the pager's do.
+  void reset() override {
+    disk_->pause();
+    settle();
+    while (!disk_->settled() && advance()) {}
+    disk_->start_over();
+    settle();
+  }
+
   // Everything that can begin or be passed now.
   void settle() {
+    if (disk_) disk_->settle(now_);
     for (bool moved = true; moved;) {
       moved = false;
       for (Stream& stream : streams_)
@@ -201,16 +231,19 @@ class VirtualDevice final : public Device {
 
   // ---- time
 
+  double arriving() const { return disk_ ? disk_->arriving_bytes_per_s() : 0; }
+
   double copy_rate(Kind kind) const {
     const Stream* stream = busy_[static_cast<std::size_t>(kind)];
     if (!stream || stream->queue.front().latency > kNothing) return 0;
-    return std::min(card_.link_bytes_per_s, (1 - kLeastShare) * host_.dram_bytes_per_s);
+    const double memory = host_.dram_bytes_per_s;
+    return std::min(card_.link_bytes_per_s, std::max((1 - kLeastShare) * memory - arriving(), kLeastShare * memory));
   }
 
   double host_speed() const {
     if (host_demand_ <= 0) return 1;
-    const double copied = copy_rate(Kind::down) + copy_rate(Kind::up);
-    return std::min(1.0, std::max(host_.dram_bytes_per_s - copied, kLeastShare * host_.dram_bytes_per_s) / host_demand_);
+    const double moved = copy_rate(Kind::down) + copy_rate(Kind::up) + arriving();
+    return std::min(1.0, std::max(host_.dram_bytes_per_s - moved, kLeastShare * host_.dram_bytes_per_s) / host_demand_);
   }
 
   // To the next moment at which something ends; false when nothing is under way.
@@ -222,8 +255,10 @@ class VirtualDevice final : public Device {
       const Operation& head = busy_[e]->queue.front();
       span = std::min(span, head.latency > kNothing ? head.latency : head.left / rates[e]);
     }
+    if (disk_) span = std::min(span, std::max(0.0, disk_->next_moment() - now_));
     if (span == kNever) return false;
     now_ += span;
+    if (disk_) disk_->advance(now_);
     if (host_left_ > kNothing) host_left_ -= span * speed;
     for (std::size_t e = 0; e < kEngines; e++) {
       if (!busy_[e]) continue;
@@ -243,7 +278,8 @@ class VirtualDevice final : public Device {
   }
 
   void run_empty() {
-    while (advance()) {}
+    for (const Stream& stream : streams_)
+      while (!stream.queue.empty() && advance()) {}
   }
   void run_empty(DeviceStream id) {
     const Stream& stream = streams_.at(static_cast<std::size_t>(id));
@@ -257,6 +293,7 @@ class VirtualDevice final : public Device {
   std::array<Stream*, kEngines> busy_{};
   std::array<double, kEngines> idle_since_{};
   double now_ = 0, host_left_ = 0, host_demand_ = 0;
+  std::optional<VirtualDisk> disk_;  // none: nothing is read
   std::unique_ptr<Device> real_;
 };
 

@@ -3,7 +3,7 @@
 //
 // The clock: one copy down and one up at a time (one in all with one engine), one kernel at a time; of what heads its stream and waits for nothing, what came first begins first. Kernels take what card_costs.h says and a
 // launch; a copy or fetch that finds its engine idle a latency more. The host's time passes where it waits for the device and where it tells what it did (Device::host_worked). Copies take the host's memory first, the host's
-// products what they leave. Reads from disk have no time here.
+// products what they leave. Reads from disk arrive at the rate of the host's and are checked one after another (virtual_disk.h).
 #pragma once
 
 #include <memory>

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "compress/leaf_reader.h"
+#include "offload/chunk_sizes.h"
 
 namespace leafcutter::runtime {
 namespace {
@@ -84,6 +85,7 @@ DeviceWeights::DeviceWeights(offload::Device& device, const compress::LeafIndex&
     }
   for (const std::uint32_t c : host_order(index, plan))
     if (!pager.is_resident(c)) streamed_.push_back(c);
+  play_reads(plan);
   arena_ = DeviceBuffer(device, arena, "resident weights");
   sources_.reserve(streamed_.size());
   const std::size_t turns = std::max(decode_.ahead.most_turns(), prefill_ ? prefill_->ahead.most_turns() : 0);
@@ -94,6 +96,19 @@ DeviceWeights::DeviceWeights(offload::Device& device, const compress::LeafIndex&
     used_events_.push_back(device.make_event());
   }
   if (!decode_.copied.empty()) decode_.ahead.resume();
+}
+
+void DeviceWeights::play_reads(const offload::DevicePlan& plan) {
+  if (streamed_.empty()) return;
+  offload::HostReads reads;
+  for (const std::uint32_t c : streamed_) {
+    const compress::ChunkEntry& chunk = index_.chunks[c];
+    reads.order.push_back({offload::slot_bytes(chunk), offload::stored_pages(chunk), chunk.codec != compress::Codec::none});
+    reads.check_bytes.push_back(offload::check_bytes(chunk));
+  }
+  reads.ring_bytes = static_cast<std::size_t>(plan.host_ring_bytes);
+  reads.staging_slots = offload::kStagingSlots;
+  reads_ = device_.play_reads(reads);
 }
 
 void DeviceWeights::load(File& file, std::stop_token stop) {
@@ -208,7 +223,7 @@ void DeviceWeights::abandon() {
   held_.reset();
   sources_.clear();
   taken_ = step_end_ = passed_ = 0;
-  pager_.reset();
+  reset_sources();
 }
 
 // Between two steps.
@@ -225,7 +240,7 @@ void DeviceWeights::change_order(Order& order) {
   // Sources that were taken ahead are gone from the pager, or are used otherwise now.
   sources_.clear();
   taken_ = step_end_ = passed_ = 0;
-  pager_.reset();
+  reset_sources();
 }
 
 // ---- copies and their sources
@@ -285,11 +300,12 @@ DeviceWeights::Source* DeviceWeights::find_for_copy(std::uint32_t chunk) {
 
 bool DeviceWeights::take_next_source(bool wait) {
   const std::uint32_t chunk = streamed_[taken_ % streamed_.size()];
-  if (!pager_.is_ready(chunk)) {
+  if (!(reads_ ? reads_->is_ready() : pager_.is_ready(chunk))) {
     if (!wait) return false;
     // What is being copied holds room that the pager may need for this chunk.
     while (order_->ahead.copies_in_flight() > 0) notice_copies(true);
   }
+  if (reads_) reads_->acquire();
   const std::span<const std::byte> blob = pager_.acquire(chunk);
   const bool host = order_->host_bytes[chunk] > 0 && taken_ >= passed_;
   sources_.push_back({taken_++, chunk, blob, order_->copy_position[chunk] != kNowhere ? Copying::wanted : Copying::no, host});
@@ -297,9 +313,15 @@ bool DeviceWeights::take_next_source(bool wait) {
   return true;
 }
 
+void DeviceWeights::reset_sources() {
+  pager_.reset();
+  if (reads_) reads_->reset();
+}
+
 void DeviceWeights::drop_if_done(std::size_t source) {
   if (sources_[source].host || sources_[source].copy != Copying::no) return;
   pager_.release(sources_[source].chunk);
+  if (reads_) reads_->release(sources_[source].turn % streamed_.size());
   sources_.erase(sources_.begin() + static_cast<std::ptrdiff_t>(source));
 }
 

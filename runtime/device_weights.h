@@ -15,6 +15,7 @@
 #include "offload/device_memory.h"
 #include "offload/device_plan.h"
 #include "offload/pager.h"
+#include "offload/read_clock.h"
 
 namespace leafcutter::runtime {
 
@@ -76,12 +77,14 @@ class DeviceWeights {
   };
 
   std::uint32_t chunk_of(std::uint64_t turn) const { return order_->copied[order_->ahead.position(turn)]; }
+  void play_reads(const offload::DevicePlan& plan);
   void change_order(Order& order);
   void enqueue_copies();
   void notice_copies(bool wait);
   Source* find_for_copy(std::uint32_t chunk);
   // The next streamed chunk of the order; `wait`: even if it takes time. False: it is not there yet.
   bool take_next_source(bool wait);
+  void reset_sources();
   void drop_if_done(std::size_t source);
 
   offload::Device& device_;
@@ -92,6 +95,7 @@ class DeviceWeights {
   Order* order_ = &decode_;                   // of this step and of what is copied ahead
   std::vector<std::size_t> resident_offset_;  // in the arena; kNowhere for others
   std::vector<std::uint32_t> streamed_;
+  offload::ReadClock* reads_ = nullptr;     // of a device that has one
   std::size_t acquired_ = 0;                // copied chunks, in this step
   std::uint64_t taken_ = 0, step_end_ = 0;  // streamed chunks: taken so far, and to be taken by the end of this step
   std::uint64_t passed_ = 0;                // the host does not need those before this turn that are still to be taken

@@ -6,6 +6,7 @@
 
 #include "offload/device_memory.h"
 #include "offload/prediction.h"
+#include "offload/read_clock.h"
 
 using namespace leafcutter::offload;
 
@@ -105,6 +106,46 @@ TEST_CASE("the host's work takes what copies leave of its memory") {
   CHECK(p.now() == doctest::Approx(1 + 0.5 + 1));
   p.device->synchronize(p.a);
   CHECK(p.now() == doctest::Approx(1 + 0.5 + 4));
+}
+
+TEST_CASE(
+    "reads from disk arrive one after another, as far ahead as the ring has room, and leave the host's work what they do not take of its "
+    "memory") {
+  VirtualDeviceOptions options = slow_card();
+  options.host.disk_bytes_per_s = 1e6;
+  options.host.disk_latency_s = 0.5;
+  options.host.check_bytes_per_s = 4e6;
+  Played p(options);
+  HostReads reads;
+  for (int i = 0; i < 3; i++) {
+    reads.order.push_back({kMB, kMB, false});
+    reads.check_bytes.push_back(kMB);
+  }
+  reads.ring_bytes = 2 * kMB;
+  ReadClock* const clock = p.device->play_reads(reads);
+  REQUIRE(clock != nullptr);
+  CHECK_FALSE(clock->is_ready());
+  clock->acquire();
+  CHECK(p.now() == doctest::Approx(0.5 + 1 + 0.25));
+  // The second is arriving until 2.5: half of the host's memory is left, and all of it while the second is checked.
+  p.device->host_worked({.bytes = 2.0 * kMB});
+  CHECK(p.now() == doctest::Approx(2.5 + 0.625));
+  CHECK(clock->is_ready());
+  clock->acquire();
+  CHECK(p.now() == doctest::Approx(2.5 + 0.625));
+  // There was no room for the third before now.
+  clock->release(0);
+  CHECK_FALSE(clock->is_ready());
+  clock->acquire();
+  CHECK(p.now() == doctest::Approx(3.125 + 0.5 + 1 + 0.25));
+  // What is given up begins with the first chunk again.
+  clock->reset();
+  clock->acquire();
+  CHECK(p.now() == doctest::Approx(4.875 + 0.5 + 1 + 0.25));
+  // Streams that are empty have nothing to wait for.
+  const double now = p.now();
+  p.device->drain();
+  CHECK(p.now() == now);
 }
 
 TEST_CASE("attention of one row on the host goes at a rate of its own") {

@@ -101,26 +101,8 @@ TEST_CASE("steps on the card's clock take what was predicted, within a few perce
       REQUIRE(model->plan().streamed.empty());
       CHECK(same_bits(walk(*model, kPrompt, kPrompt, kTokens, false), want));
 
-      // Steps of one row behind what was cached; a step's own time changes little with its position.
-      constexpr std::size_t kWarm = 3, kCounted = 4;
-      const compress::LeafIndex& index = model->index();
-      std::vector<float> logits(index.model.vocab_size);
       // All logits are handed out, or the largest.
-      const std::size_t best_a_row = budget % 2 == 0 ? 0 : 40;
-      std::vector<kernels::Ranked> best_logits(best_a_row);
-      double begin = 0;
-      for (std::size_t i = 0; i < kWarm + kCounted; i++) {
-        if (i == kWarm) begin = *device->clock_seconds();
-        model->step(std::vector<runtime::StepRow>{{7, model->cached_positions(0), 0, true}}, {logits, best_logits, best_a_row});
-      }
-      Timed decode;
-      decode.seconds = (*device->clock_seconds() - begin) / kCounted;
-      auto program = runtime::step_program(index, 1, model->cached_positions(0) - 1, 1, model->kv_type());
-      program.best_a_row = best_a_row;
-      const offload::DevicePlan& plan = *model->device_plan();
-      decode.predicted = offload::simulate_card(offload::card_step(index, plan, plan.decode, program, rates.card, rates.host), rates.card,
-                                                rates.host, 2, 4)
-                             .seconds;
+      const Timed decode = timed_decode(*model, *device, rates, budget % 2 == 0 ? 0 : 40);
       const auto& best = model->device_prediction()->best();
       MESSAGE(host << ", " << budget << " MiB: " << best.strategy << ", host's share " << best.host_share << ", limit "
                    << std::string(best.decode.limit()) << ": " << 1e3 * decode.seconds << " ms, predicted " << 1e3 * decode.predicted
@@ -128,4 +110,36 @@ TEST_CASE("steps on the card's clock take what was predicted, within a few perce
       CHECK(decode.seconds <= 1.03 * decode.predicted);
       CHECK(decode.seconds >= 0.97 * decode.predicted);
     }
+}
+
+TEST_CASE("where weights come from disk, steps on the card's clock take what was predicted: what the disk takes for them") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("model.leaf");
+  write_model(path);
+  runtime::LoadOptions options = small_context();
+  const std::vector<float> want = walk(*runtime::Model::load(path, options), kPrompt, kPrompt, kTokens, false);
+  std::size_t limited_by_disk = 0;
+  for (const std::string host : {"desktop-ddr4", "desktop-ddr4-sata", "desktop-ddr5"})
+    for (const std::uint64_t budget : {9, 12}) {
+      const offload::DeviceRates rates = scaled("gtx1060-6gb", host);
+      const std::shared_ptr<offload::Device> device = virtual_card(rates, 4 * kMiB);
+      runtime::LoadOptions on_card = options;
+      on_card.device = device;
+      on_card.device_rates = rates;
+      const auto model = load_with(path, on_card, budget * kMiB);
+      CAPTURE(host);
+      CAPTURE(budget);
+      REQUIRE(model != nullptr);
+      REQUIRE_FALSE(model->plan().streamed.empty());
+      CHECK(same_bits(walk(*model, kPrompt, kPrompt, kTokens, false), want));
+      const Timed decode = timed_decode(*model, *device, rates, 0);
+      const auto& best = model->device_prediction()->best();
+      MESSAGE(host << ", " << budget << " MiB: " << best.strategy << ", limit " << std::string(best.decode.limit()) << ": "
+                   << 1e3 * decode.seconds << " ms, predicted " << 1e3 * decode.predicted << " ms, " << decode.seconds / decode.predicted
+                   << ", disk alone " << 1e3 * best.decode.bound_disk);
+      CHECK(decode.seconds <= 1.05 * decode.predicted);
+      CHECK(decode.seconds >= 0.95 * decode.predicted);
+      limited_by_disk += std::string(best.decode.limit()) == "disk";
+    }
+  CHECK(limited_by_disk >= 4);
 }
