@@ -6,7 +6,8 @@
 //   link    the copies of these steps, the same sizes in the same order, alone on a device with the same link, measured
 //   device  the time in which kernels ran in these steps, copies going on beside them
 //   host    the time in which the host multiplied in these steps, copies and kernels going on beside it
-// A JSON line for each combination, with median and range of step / max(link, device, host); the last line has the median and the worst of the medians. A card has a processor of
+//   compute the time in which either of these two was at work: products come one after another, and one is done when both sides have done their share of it, so that where the sides are given this is what they take at best
+// A JSON line for each combination, with medians and ranges of step / max(link, device, host), `ratio`, and of step / max(link, compute), `compute_ratio`; the last line has the medians and the worst of the medians. A card has a processor of
 // its own; here its kernels keep a core busy, and the host multiplies with `threads` others: all but that one where nothing is said. Copies take what these two leave, or a share of theirs.
 #include <algorithm>
 #include <cstdio>
@@ -45,9 +46,23 @@ struct Spread {
 };
 
 struct Lanes {
-  double step = 0, link = 0, device = 0, host = 0;  // seconds a step
+  double step = 0, link = 0, device = 0, host = 0, compute = 0;  // seconds a step
   double ratio() const { return step / std::max({link, device, host}); }
+  double compute_ratio() const { return step / std::max(link, compute); }
 };
+
+// In which a kernel ran or the host multiplied.
+double seconds_of_either(const std::vector<offload::TraceEvent>& events, std::uint64_t begin, std::uint64_t end) {
+  std::uint64_t covered = begin, busy = 0;
+  for (const offload::TraceEvent& e : events) {  // in order of their beginnings
+    if (e.kind != TraceKind::kernel && e.kind != TraceKind::host) continue;
+    const std::uint64_t from = std::max(e.begin_ns, covered), to = std::min(e.end_ns, end);
+    if (from >= to) continue;
+    busy += to - from;
+    covered = to;
+  }
+  return static_cast<double>(busy) * 1e-9;
+}
 
 // Copies of these sizes one after another, and nothing else.
 double seconds_of_copies(const std::vector<std::size_t>& bytes, double rate) {
@@ -109,7 +124,7 @@ std::vector<Lanes> measure(const Flags& flags, double rate, double device_memory
       if (e.kind == TraceKind::copy_down && e.begin_ns >= begin && e.begin_ns < end) copies.push_back(e.bytes);
     const offload::TraceSummary all = offload::summarize(events, begin, end);
     measured.push_back({all.wall_seconds / steps, seconds_of_copies(copies, rate) / steps, all.of(TraceKind::kernel).busy_seconds / steps,
-                        all.of(TraceKind::host).busy_seconds / steps});
+                        all.of(TraceKind::host).busy_seconds / steps, seconds_of_either(events, begin, end) / steps});
   }
   return measured;
 }
@@ -151,7 +166,7 @@ Flags parse(int count, char** arguments) {
 }
 
 void run(const Flags& flags) {
-  std::vector<double> medians;
+  std::vector<double> medians, compute_medians;
   for (const double device_memory : flags.device_memory)
     for (const double host_share : flags.host_share)
       for (const double mb_s : flags.mb_s) {
@@ -162,19 +177,21 @@ void run(const Flags& flags) {
           return Spread(values);
         };
         const Spread ratio = spread_of([](const Lanes& l) { return l.ratio(); });
+        const Spread compute_ratio = spread_of([](const Lanes& l) { return l.compute_ratio(); });
         const auto ms = [&](auto member) { return 1e3 * spread_of([&](const Lanes& l) { return l.*member; }).median; };
         std::printf(
-            R"({"device_memory": %.2f, "host_share": %.1f, "mb_s": %.0f, "step_ms": %.2f, "link_ms": %.2f, "device_ms": %.2f, "host_ms": %.2f, "ratio": %.3f, "ratio_min": %.3f, "ratio_max": %.3f})"
+            R"({"device_memory": %.2f, "host_share": %.1f, "mb_s": %.0f, "step_ms": %.2f, "link_ms": %.2f, "device_ms": %.2f, "host_ms": %.2f, "compute_ms": %.2f, "ratio": %.3f, "ratio_min": %.3f, "ratio_max": %.3f, "compute_ratio": %.3f, "compute_ratio_min": %.3f, "compute_ratio_max": %.3f})"
             "\n",
-            device_memory, host_share, mb_s, ms(&Lanes::step), ms(&Lanes::link), ms(&Lanes::device), ms(&Lanes::host), ratio.median,
-            ratio.least, ratio.most);
+            device_memory, host_share, mb_s, ms(&Lanes::step), ms(&Lanes::link), ms(&Lanes::device), ms(&Lanes::host), ms(&Lanes::compute),
+            ratio.median, ratio.least, ratio.most, compute_ratio.median, compute_ratio.least, compute_ratio.most);
         std::fflush(stdout);
         medians.push_back(ratio.median);
+        compute_medians.push_back(compute_ratio.median);
       }
-  const Spread all(medians);
-  std::printf(R"({"combinations": %zu, "median": %.3f, "best": %.3f, "worst": %.3f})"
+  const Spread all(medians), of_compute(compute_medians);
+  std::printf(R"({"combinations": %zu, "median": %.3f, "best": %.3f, "worst": %.3f, "compute_median": %.3f, "compute_worst": %.3f})"
               "\n",
-              medians.size(), all.median, all.least, all.most);
+              medians.size(), all.median, all.least, all.most, of_compute.median, of_compute.most);
 }
 
 }  // namespace
