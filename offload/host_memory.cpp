@@ -15,8 +15,14 @@ namespace leafcutter::offload {
 namespace {
 
 std::string text_of(const std::string& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  std::ifstream in(path, std::ios::binary);
+  std::string text;
+  char part[4096];  // files of /proc do not say their size
+  do {
+    in.read(part, sizeof(part));
+    text.append(part, static_cast<std::size_t>(in.gcount()));
+  } while (in);
+  return text;
 }
 
 // The names of one version's files.
