@@ -62,7 +62,9 @@ void check_budgets(const compress::LeafIndex& index, const DeviceRequest& reques
   CHECK(plan.host_total == plan.host_fixed_bytes + plan.host_buffer_bytes + kv_host + plan.host_ring_bytes + plan.host_resident_bytes +
                                plan.table_bytes + plan.page_table_bytes);
   CHECK((bytes_in(index, plan, Tier::disk) > 0) == (plan.streamed_bytes > 0));
-  if (plan.streamed_bytes > 0) CHECK(plan.host_ring_bytes >= least_ring_bytes(index, chunks_of_products(index)));
+  std::vector<std::uint32_t> not_on_card = chunks_of_products(index);
+  std::erase_if(not_on_card, [&](std::uint32_t c) { return plan.residence[c] == Tier::device; });
+  if (plan.streamed_bytes > 0) CHECK(plan.host_ring_bytes >= least_ring_bytes(index, not_on_card));
 }
 
 }  // namespace
@@ -73,9 +75,13 @@ TEST_CASE("budgets hold to the byte in every tier, whatever the model and the bu
   const char* formats[] = {"q4", "q8"};
   int placed = 0, refused = 0;
   for (int round = 0; round < 400; round++) {
-    const compress::LeafIndex index =
-        index_of(shapes[random() % 4], 1 + random() % 30, (std::uint64_t{64} << 10) << random() % 7, formats[random() % 2]);
-    DeviceRequest request = request_of(index, random() % (800 * kMiB), random() % (800 * kMiB));
+    // Drawn one by one: in which order arguments are computed is the compiler's choice.
+    const char* const shape = shapes[random() % 4];
+    const std::size_t layers = 1 + random() % 30;
+    const std::uint64_t chunk_bytes = (std::uint64_t{64} << 10) << random() % 7;
+    const compress::LeafIndex index = index_of(shape, layers, chunk_bytes, formats[random() % 2]);
+    const std::uint64_t device = random() % (800 * kMiB);
+    DeviceRequest request = request_of(index, device, random() % (800 * kMiB));
     if (random() % 4 == 0) std::fill(request.kv_bytes.begin(), request.kv_bytes.end(), random() % (30 * kMiB));
     const Residents residents = random() % 2 ? Residents::even : Residents::last_layers;
     const bool ring = residents == Residents::even && random() % 4 != 0;
