@@ -7,7 +7,7 @@
 
 namespace leafcutter::compress {
 
-void SplitPattern::Free::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
+void SplitPattern::Free::operator()(pcre2_real_code_8* compiled) const { pcre2_code_free(compiled); }
 
 SplitPattern compile_split(const SplitRule& rule) {
   const std::string text = rule.kind == SplitRule::Kind::digits ? "\\p{N}" : rule.expression;

@@ -248,7 +248,7 @@ void check_elementwise(Device& device, const SelftestReport& report) {
   constexpr std::pair<kernels::Gate, const char*> kGates[] = {
       {kernels::Gate::silu, "gate silu"}, {kernels::Gate::gelu_erf, "gate gelu"}, {kernels::Gate::gelu_tanh, "gate gelu by tanh"}};
   for (const auto& [gate, name] : kGates)
-    with_two(name, [gate = gate](DeviceAddress x, DeviceAddress y) { return GateLaunch{x, y, kValues, gate}; });
+    with_two(name, [chosen = gate](DeviceAddress x, DeviceAddress y) { return GateLaunch{x, y, kValues, chosen}; });
   attempt(device, "rotary embedding", report, [&](Operands& o) {
     const auto x = o.add(random_floats(3 * 4 * 64, 7)), cos = o.add(random_floats(3 * 32, 8)), sin = o.add(random_floats(3 * 32, 9));
     const auto launch = [&](auto place) { return RotateLaunch{place(x), place(cos), place(sin), 3, 4, 64, 32, 4 * 64}; };

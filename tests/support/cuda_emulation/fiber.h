@@ -27,8 +27,8 @@ class Fiber {
   const void* bottom_ = nullptr;
   std::size_t bytes_ = 0;
   void (*entry_)() = nullptr;
-  void* fake_stack_ = nullptr;  // AddressSanitizer's
-  void* context_ = nullptr;     // ThreadSanitizer's
+  [[maybe_unused]] void* fake_stack_ = nullptr;  // AddressSanitizer's
+  [[maybe_unused]] void* context_ = nullptr;     // ThreadSanitizer's
 };
 
 }  // namespace leafcutter::gpu::emulation
