@@ -2,7 +2,7 @@
 
 build_packages=(build-essential cmake ninja-build nlohmann-json3-dev libcli11-dev libfmt-dev libboost1.81-dev liburing-dev libzstd-dev libxxhash-dev libpcre2-dev)
 model_packages=(python3 python3-pip ca-certificates)
-test_packages=(doctest-dev ccache clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 python3 python3-pip ca-certificates git)
+test_packages=(doctest-dev ccache clang-19 libclang-rt-19-dev clang-format-14 clang-tidy-14 python3 python3-pip ca-certificates git)
 
 # Installs those of its arguments that are not there, and says which.
 install_missing() {

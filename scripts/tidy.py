@@ -3,6 +3,8 @@
 
 Files that the folder compiles at once (LEAFCUTTER_UNITY) are read at once, as one text, since most of the time goes into what they include. They are joined rather than included: the analyzer and some of the checks look
 at nothing but the main file. A file in which something is found that way is read again by itself, and what is found then is what counts.
+
+The analyzer follows at most a fifth of the paths through a function that it would by itself, for a third of the time; TIDY_NODES=225000 in the environment is its own measure.
 """
 import concurrent.futures
 import json
@@ -31,7 +33,8 @@ def joined(unity, to):
 
 def tidy(folder, name):
     """Status and findings of one text."""
-    done = subprocess.run(["clang-tidy-14", "-p", folder, "--quiet", "--warnings-as-errors=*", name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    analyzer = ["-Xclang", "-analyzer-config", "-Xclang", f"max-nodes={os.environ.get('TIDY_NODES', '40000')}"]
+    done = subprocess.run(["clang-tidy-14", "-p", folder, "--quiet", "--warnings-as-errors=*", *(f"--extra-arg={a}" for a in analyzer), name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return done.returncode, [line for line in done.stdout.splitlines() if re.search("warning|error", line)]
 
 

@@ -12,6 +12,7 @@
 #include "compress/leaf_layout.h"
 #include "compress/xxh3.h"
 #include "tests/compress/leaf_samples.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace leafcutter;
@@ -19,11 +20,7 @@ using namespace leafcutter::compress;
 using namespace leafcutter::compress::test;
 using leafcutter::test::TemporaryFolder;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
+using leafcutter::test::kSanitized;
 
 namespace {
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "compress/torch_checkpoint.h"
 #include "tests/compress/torch_bytes.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace leafcutter;
@@ -17,11 +18,7 @@ using namespace leafcutter::compress::test;
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
+using leafcutter::test::kSanitized;
 
 constexpr const char* kVariable = "LEAFCUTTER_READ_TORCH";
 

@@ -13,6 +13,7 @@
 #include "tests/support/cuda_emulation/emulator.h"
 #if defined(LEAFCUTTER_TEST_PTX)
 #include "tests/support/ptx_launch/ptx_launch.h"
+#include "tests/support/sanitized.h"
 #endif
 
 namespace leafcutter::gpu {
@@ -29,7 +30,7 @@ void run_emulated(const Launch& launch, const emulation::Options&) {
 #else
 
 constexpr emulation::Options kThreadOrders[] = {
-#if !defined(__SANITIZE_THREAD__)  // it finds a race in any order, and takes its time for each
+#ifndef LEAFCUTTER_THREAD_SANITIZED  // it finds a race in any order, and takes its time for each
     {emulation::ThreadOrder::forward, 0},
     {emulation::ThreadOrder::reverse, 0},
     {emulation::ThreadOrder::random, 1},

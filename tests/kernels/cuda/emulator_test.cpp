@@ -13,6 +13,7 @@
 
 #include "kernels/cuda/port.h"
 #include "tests/kernels/cuda/emulated.h"
+#include "tests/support/sanitized.h"
 
 using namespace leafcutter::gpu;
 
@@ -109,7 +110,7 @@ namespace {
 
 constexpr std::uint32_t kOneBlock[3] = {1, 1, 1};
 
-std::string problem_of(const char* kernel, std::uint32_t threads, const emulation::Options& options, std::uint32_t shared_bytes = 0) {
+[[maybe_unused]] std::string problem_of(const char* kernel, std::uint32_t threads, const emulation::Options& options, std::uint32_t shared_bytes = 0) {
   alignas(16) int out[1024] = {};
   const TestLaunch launch{out, 0};
   try {
@@ -118,7 +119,7 @@ std::string problem_of(const char* kernel, std::uint32_t threads, const emulatio
   return "";
 }
 
-bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+[[maybe_unused]] bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 void run_reverse_and_sum(const emulation::Options& options) {
   const std::uint32_t grid[3] = {3, 2, 2};
@@ -164,7 +165,7 @@ TEST_CASE("functions of the warp give what the hardware's do") {
 }
 
 // With ThreadSanitizer it has to be a report of a race instead: tests/CMakeLists.txt looks for that.
-#if defined(__SANITIZE_THREAD__)
+#ifdef LEAFCUTTER_THREAD_SANITIZED
 constexpr bool kThreadSanitizer = true;
 #else
 constexpr bool kThreadSanitizer = false;
@@ -185,7 +186,7 @@ TEST_CASE("a missing barrier gives a wrong answer in every order of threads" * d
   CHECK(wrong == std::size(kThreadOrders));
 }
 
-#if !defined(__SANITIZE_THREAD__)  // what a launch that ended early leaves behind is noise to it
+#ifndef LEAFCUTTER_THREAD_SANITIZED  // what a launch that ended early leaves behind is noise to it
 
 TEST_CASE("threads that do not meet end the launch, and the next one runs") {
   for (const auto& order : kThreadOrders) {

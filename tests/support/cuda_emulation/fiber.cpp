@@ -66,7 +66,7 @@ Fiber::Fiber(void (*entry)()) : bytes_(kStack), entry_(entry) {
 
 Fiber::~Fiber() {
   if (!memory_) return;
-#if defined(LEAFCUTTER_TSAN)
+#if defined(LEAFCUTTER_THREAD_SANITIZED)
   __tsan_destroy_fiber(context_);
 #endif
   munmap(memory_, kPage + kStack);
@@ -76,7 +76,7 @@ void Fiber::restart() {
 #if defined(LEAFCUTTER_ASAN)
   __asan_unpoison_memory_region(bottom_, bytes_);
 #endif
-#if defined(LEAFCUTTER_TSAN)
+#if defined(LEAFCUTTER_THREAD_SANITIZED)
   if (context_) __tsan_destroy_fiber(context_);
   context_ = __tsan_create_fiber(0);
 #endif
@@ -98,7 +98,7 @@ void Fiber::adopt_current_stack() {
   pthread_attr_destroy(&attributes);
   bottom_ = bottom;
 #endif
-#if defined(LEAFCUTTER_TSAN)
+#if defined(LEAFCUTTER_THREAD_SANITIZED)
   context_ = __tsan_get_current_fiber();
 #endif
 }
@@ -108,7 +108,7 @@ __attribute__((no_sanitize_thread)) void Fiber::change(Fiber& from, Fiber& to) {
 #if defined(LEAFCUTTER_ASAN)
   __sanitizer_start_switch_fiber(&from.fake_stack_, to.bottom_, to.bytes_);
 #endif
-#if defined(LEAFCUTTER_TSAN)
+#if defined(LEAFCUTTER_THREAD_SANITIZED)
   constexpr unsigned kWithoutOrder = 1;  // nothing that `from` did counts as done before what `to` does
   look_again();                          // a fiber may be destroyed where it waits, and must then look at everything
   __tsan_switch_to_fiber(to.context_, kWithoutOrder);

@@ -3,18 +3,13 @@
 
 #include <cstddef>
 
+#include "tests/support/sanitized.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #define LEAFCUTTER_ASAN 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define LEAFCUTTER_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define LEAFCUTTER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define LEAFCUTTER_TSAN 1
 #endif
 #endif
 
@@ -25,7 +20,7 @@ void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom, std:
 void __asan_unpoison_memory_region(const volatile void* begin, std::size_t size);
 }
 #endif
-#if defined(LEAFCUTTER_TSAN)
+#if defined(LEAFCUTTER_THREAD_SANITIZED)
 extern "C" {
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned flags);
@@ -42,7 +37,7 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace leafcutter::gpu::emulation {
 
-#if defined(LEAFCUTTER_TSAN)
+#if defined(LEAFCUTTER_THREAD_SANITIZED)
 constexpr bool kThreadSanitizer = true;
 
 inline void look_away() { AnnotateIgnoreReadsBegin(__FILE__, __LINE__), AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }
