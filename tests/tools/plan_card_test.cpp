@@ -48,7 +48,8 @@ void check_choice(const CardEstimate& estimate) {
 
 }  // namespace
 
-TEST_CASE("a step of every CPM-Ant on a GTX 1060 takes what its longest lane takes from first principles, but for 3 percent" * kSearchesLong) {
+TEST_CASE("a step of every CPM-Ant on a GTX 1060 takes what its longest lane takes from first principles, but for 3 percent" *
+          kSearchesLong) {
   for (const std::string card : {"gtx1060-3gb", "gtx1060-6gb"})
     for (const std::string size : kSizes)
       for (const std::string format : {"q8", "q4"}) {
@@ -131,7 +132,8 @@ TEST_CASE("the chosen plan is never slower than another strategy, and the same q
   CHECK(planned > rounds * 5 / 8);
 }
 
-TEST_CASE("no mix of card, link and host that is drawn at random is predicted faster than the chosen plan by half a percent" * kSearchesLong) {
+TEST_CASE("no mix of card, link and host that is drawn at random is predicted faster than the chosen plan by half a percent" *
+          kSearchesLong) {
   struct Machine {
     std::string model, format, card, host;
   };

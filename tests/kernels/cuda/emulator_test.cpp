@@ -110,7 +110,8 @@ namespace {
 
 constexpr std::uint32_t kOneBlock[3] = {1, 1, 1};
 
-[[maybe_unused]] std::string problem_of(const char* kernel, std::uint32_t threads, const emulation::Options& options, std::uint32_t shared_bytes = 0) {
+[[maybe_unused]] std::string problem_of(const char* kernel, std::uint32_t threads, const emulation::Options& options,
+                                        std::uint32_t shared_bytes = 0) {
   alignas(16) int out[1024] = {};
   const TestLaunch launch{out, 0};
   try {
