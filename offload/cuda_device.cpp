@@ -89,7 +89,7 @@ class DriverDevice final : public CudaDevice {
   std::byte* allocate_pinned(std::size_t bytes) override {
     enter();
     void* memory = nullptr;
-    if (!accepted(driver_.host_allocate, "pinned memory", &memory, bytes, cuda::kHostPortable)) return nullptr;
+    if (!accepted(driver_.host_allocate, "pinned memory", &memory, bytes, cuda::kHostPortable | cuda::kHostMapped)) return nullptr;
     pinned_[static_cast<std::byte*>(memory)] = bytes;
     return static_cast<std::byte*>(memory);
   }
@@ -102,7 +102,8 @@ class DriverDevice final : public CudaDevice {
 
   bool pin(std::span<std::byte> memory) override {
     enter();
-    if (!accepted(driver_.host_register, "pinning memory", static_cast<void*>(memory.data()), memory.size(), cuda::kHostPortable))
+    if (!accepted(driver_.host_register, "pinning memory", static_cast<void*>(memory.data()), memory.size(),
+                  cuda::kHostPortable | cuda::kHostMapped))
       return false;
     pinned_[memory.data()] = memory.size();
     return true;
@@ -350,7 +351,7 @@ class DriverDevice final : public CudaDevice {
 
   void open(const CudaDeviceOptions& options) {
     // Free memory cannot be asked for without a context, so what ours takes is measured from another one.
-    const unsigned flags = cuda::kContextBlockingWait;
+    const unsigned flags = cuda::kContextBlockingWait | cuda::kContextMapsHostMemory;
     check(driver_.context_create, "measuring what a context takes", DeviceFailure::launch, &measuring_, flags, card_.index);
     const std::uint64_t before = free_bytes();
     check(driver_.context_create, "using the card", DeviceFailure::launch, &context_, flags, card_.index);

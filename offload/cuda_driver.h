@@ -69,9 +69,12 @@ using CudaEvent = CudaEventObject*;
 
 namespace cuda {
 constexpr unsigned kContextBlockingWait = 4;  // a thread that waits sleeps: cores are for computing
-constexpr unsigned kStreamNonBlocking = 1;    // apart from the default stream
+constexpr unsigned kContextMapsHostMemory = 8;
+constexpr unsigned kStreamNonBlocking = 1;  // apart from the default stream
 constexpr unsigned kEventBlockingWait = 1, kEventNoTiming = 2;
 constexpr unsigned kHostPortable = 1;  // pinned for all contexts
+// And kernels may read it. What the driver allocates they may read in any case; what is registered only so, and in contexts that are made for it.
+constexpr unsigned kHostMapped = 2;
 constexpr unsigned kMemoryHost = 1, kMemoryDevice = 2;
 constexpr int kMultiprocessors = 16, kMapsHostMemory = 19, kPciBus = 33, kPciDevice = 34, kCopyEngines = 40, kUnifiedAddressing = 41,
               kPciDomain = 50, kCapabilityMajor = 75, kCapabilityMinor = 76, kTakesRegisteredAddresses = 91;

@@ -133,6 +133,8 @@ GROUPS += [
         ("driver: the second context is kept", DEVICE, "    if (measuring_) attempt(driver_.context_destroy, measuring_);\n", ""),
         ("driver: a lost device goes on", DEVICE, "    if (is_lost(result)) {\n      lose(call, result);\n", "    if (is_lost(result)) {\n"),
         ("driver: code is not charged", DEVICE, "overhead_.context_bytes + overhead_.code_bytes + overhead_.cublas_bytes", "overhead_.context_bytes + overhead_.cublas_bytes"),
+        ("driver: registered memory is not mapped", DEVICE, "memory.size(),\n                  cuda::kHostPortable | cuda::kHostMapped", "memory.size(),\n                  cuda::kHostPortable"),
+        ("driver: the context maps no registered memory", DEVICE, "cuda::kContextBlockingWait | cuda::kContextMapsHostMemory", "cuda::kContextBlockingWait"),
         ("cuBLAS: outputs and rows are swapped", BLAS, "outputs, static_cast<int>(rows), k, &one", "static_cast<int>(rows), outputs, k, &one"),
         ("cuBLAS: weights as far apart as outputs that count", BLAS, "cublas::kHalf, lines, pointer(halves)", "cublas::kHalf, outputs, pointer(halves)"),
         ("cuBLAS: rows of y side by side", BLAS, "cublas::kFloat, y_stride,", "cublas::kFloat, outputs,"),

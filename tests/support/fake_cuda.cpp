@@ -222,10 +222,11 @@ void FakeCuda::describe(CudaDriver& d) {
   };
   d.context_create.function = [this, exists](CudaContext* context, unsigned flags, CudaDeviceIndex device) {
     if (!exists(device)) return wrong("no such card", CudaResult::invalid_device);
-    if (flags != cuda::kContextBlockingWait) return wrong("flags");
+    if ((flags & ~cuda::kContextMapsHostMemory) != cuda::kContextBlockingWait) return wrong("flags");
     if (free_bytes() < options_.context_bytes) return CudaResult::out_of_memory;
     const std::uint64_t made = current_[std::this_thread::get_id()] = new_handle();
     contexts_.insert(made);
+    if ((flags & cuda::kContextMapsHostMemory) != 0) mapping_contexts_.insert(made);
     return *context = handle<CudaContext>(made), CudaResult::success;
   };
   d.context_destroy.function = [this](CudaContext context) {
@@ -258,7 +259,7 @@ void FakeCuda::fill_memory(CudaDriver& d) {
   };
   d.memory_allocate.function = [this](CudaAddress* address, std::size_t bytes) { return allocate(device_memory_, bytes, *address); };
   d.host_allocate.function = [this](void** memory, std::size_t bytes, unsigned flags) {
-    if (flags != cuda::kHostPortable) return wrong("flags");
+    if ((flags & ~cuda::kHostMapped) != cuda::kHostPortable) return wrong("flags");  // mapped whatever they say
     std::uint64_t address = 0;
     const CudaResult result = allocate(host_memory_, bytes, address);
     return *memory = pointer(address), result;
@@ -278,15 +279,17 @@ void FakeCuda::fill_memory(CudaDriver& d) {
   d.host_free.function = [this, release](void* memory) { return release(host_memory_, number(memory)); };
   d.host_register.function = [this](void* memory, std::size_t bytes, unsigned flags) {
     if (!is_current()) return wrong("no context is current", CudaResult::invalid_context);
-    if (bytes == 0 || flags != cuda::kHostPortable) return wrong("bytes or flags");
-    for (const auto& [begin, size] : registered_)
-      if (number(memory) < begin + size && begin < number(memory) + bytes) return wrong("registered already", kAlready);
-    return registered_[number(memory)] = bytes, CudaResult::success;
+    if (bytes == 0 || (flags & ~cuda::kHostMapped) != cuda::kHostPortable) return wrong("bytes or flags");
+    for (const auto& [begin, registered] : registered_)
+      if (number(memory) < begin + registered.size && begin < number(memory) + bytes) return wrong("registered already", kAlready);
+    const bool is_mapped = (flags & cuda::kHostMapped) != 0 && mapping_contexts_.count(current_[std::this_thread::get_id()]) != 0;
+    return registered_[number(memory)] = {bytes, is_mapped}, CudaResult::success;
   };
   d.host_unregister.function = [this](void* memory) {
     const auto found = registered_.find(number(memory));
     if (found == registered_.end()) return wrong("not registered");
-    if (streams_->in_use({{found->first}, 1, found->second, 0, true})) return wrong("work that was enqueued may still use this memory");
+    if (streams_->in_use({{found->first}, 1, found->second.size, 0, true}))
+      return wrong("work that was enqueued may still use this memory");
     return registered_.erase(found), CudaResult::success;
   };
   const auto one = [](std::uint64_t begin, std::size_t bytes, bool write) { return DeviceAccess{{begin}, 1, bytes, 0, write}; };
@@ -320,10 +323,11 @@ const FakeCuda::Memory* FakeCuda::device_memory_at(std::uint64_t address, std::u
   return address + bytes <= begin + memory.size ? &memory : nullptr;
 }
 
-bool FakeCuda::is_pinned(std::uint64_t address, std::uint64_t bytes) const {
+bool FakeCuda::is_mapped(std::uint64_t address, std::uint64_t bytes) const {
   const auto holds = [&](std::uint64_t begin, std::uint64_t size) { return begin <= address && address + bytes <= begin + size; };
   return std::any_of(host_memory_.begin(), host_memory_.end(), [&](const auto& m) { return holds(m.first, m.second.size); }) ||
-         std::any_of(registered_.begin(), registered_.end(), [&](const auto& r) { return holds(r.first, r.second); });
+         std::any_of(registered_.begin(), registered_.end(),
+                     [&](const auto& r) { return r.second.is_mapped && holds(r.first, r.second.size); });
 }
 
 std::string FakeCuda::place(const DeviceAccess& access) const {
@@ -500,7 +504,7 @@ CudaResult FakeCuda::launch(CudaFunction function, const std::uint32_t grid[3], 
   info->accesses(copied.data(), accesses);
   const bool fetches = info->kernel == DeviceKernel::fetch_rows;
   const auto reads_host = [&](const DeviceAccess& access) {
-    return fetches && !access.write && options_.cards.front().reads_host_memory && is_pinned(access.begin.value, extent(access));
+    return fetches && !access.write && options_.cards.front().reads_host_memory && is_mapped(access.begin.value, extent(access));
   };
   for (const DeviceAccess& access : accesses)
     if (access.rows > 0 && access.row_bytes > 0 && !device_memory_at(access.begin.value, extent(access)) && !reads_host(access))

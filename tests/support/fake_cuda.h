@@ -80,6 +80,10 @@ class FakeCuda {
   void set_library_bytes(std::uint64_t bytes) { library_bytes_ = bytes; }  // of the card's memory
 
  private:
+  struct Registered {
+    std::size_t size = 0;
+    bool is_mapped = false;
+  };
   struct Memory {
     PageBuffer bytes;
     std::size_t size = 0;
@@ -95,7 +99,7 @@ class FakeCuda {
 
   CudaResult allocate(std::map<std::uint64_t, Memory>& memory, std::size_t bytes, std::uint64_t& address);
   const Memory* device_memory_at(std::uint64_t address, std::uint64_t bytes) const;
-  bool is_pinned(std::uint64_t address, std::uint64_t bytes) const;
+  bool is_mapped(std::uint64_t address, std::uint64_t bytes) const;  // host memory that kernels may read
   std::string place(const DeviceAccess& access) const;
   // width and height bytes with a pitch on either side; which side is the host's.
   // A stream is busy for so long, behind what it was given before.
@@ -118,13 +122,13 @@ class FakeCuda {
   CudaResult call_result_{}, work_result_{};
   CudaResult broken_ = CudaResult::success;  // what every call says from now on
   std::uint64_t next_handle_ = 0x1000, library_bytes_ = 0;
-  std::map<std::thread::id, std::uint64_t> current_;  // context of a thread
-  std::set<std::uint64_t> contexts_, modules_;
+  std::map<std::thread::id, std::uint64_t> current_;               // context of a thread
+  std::set<std::uint64_t> contexts_, mapping_contexts_, modules_;  // mapping_contexts_: that kernels read registered memory in
   std::map<std::uint64_t, std::string> functions_;
   std::map<std::uint64_t, std::size_t> stream_handles_, event_handles_;
   std::map<std::uint64_t, Memory> device_memory_, host_memory_;
   std::map<std::uint64_t, double> stream_seconds_, event_seconds_;  // event_seconds_: of events with time
-  std::map<std::uint64_t, std::size_t> registered_;
+  std::map<std::uint64_t, Registered> registered_;
   std::string left_to_context_;
   std::vector<FakeCall> calls_;
 };
