@@ -77,7 +77,7 @@ int main(int argc, char** argv) try {
   }
   std::printf("a launch itself takes %.0f us more (assumed)\n", 1e6 * kLaunchSeconds);
   for (const Size& size : kSizes)
-    for (const std::uint64_t rows : {std::uint64_t{1}, std::uint64_t{160}, std::uint64_t{512}}) {
+    for (const std::uint64_t rows : {1, 128, 160, 192, 256, 512}) {
       products(size, kernels::Layout::q4, "q4", rows);
       products(size, kernels::Layout::q8, "q8", rows);
     }
