@@ -277,10 +277,16 @@ class DriverDevice final : public CudaDevice {
     if (cublas_stream_ && *cublas_stream_ != stream)
       check(driver_.stream_wait, "taking turns with the workspace of cuBLAS", DeviceFailure::launch, stream_of(stream),
             event_of(cublas_done_), 0u);
-    cublas_->multiply(product, stream_of(stream),
-                      [&](DeviceKernel kernel, const void* arguments) { launch_kernel(kernel, arguments, stream); });
-    check(driver_.event_record, "taking turns with the workspace of cuBLAS", DeviceFailure::launch, event_of(cublas_done_),
-          stream_of(stream));
+    try {
+      cublas_->multiply(product, stream_of(stream),
+                        [&](DeviceKernel kernel, const void* arguments) { launch_kernel(kernel, arguments, stream); });
+      check(driver_.event_record, "taking turns with the workspace of cuBLAS", DeviceFailure::launch, event_of(cublas_done_),
+            stream_of(stream));
+    } catch (...) {
+      attempt(driver_.stream_synchronize, stream_of(stream));  // a part of it may be under way, with no event behind it
+      cublas_stream_.reset();
+      throw;
+    }
     cublas_stream_ = stream;
   }
 
@@ -416,6 +422,7 @@ class DriverDevice final : public CudaDevice {
   void close() noexcept {
     if (context_) {
       drain();
+      attempt(driver_.context_set_current, context_);  // drain() leaves that out where the device is lost
       cublas_.reset();
       if (cublas_workspace_) attempt(driver_.memory_free, cublas_workspace_);
       for (const CudaEvent event : events_) attempt(driver_.event_destroy, event);

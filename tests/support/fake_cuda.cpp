@@ -85,7 +85,8 @@ void FakeCuda::record(CudaCall<Arguments...>& call, bool frees) {
   call.function = [this, frees, name = std::string_view(call.name), does = std::move(call.function)](Arguments... arguments) {
     calls_.push_back({name, {number(arguments)...}});
     CudaResult failed = fault();
-    if (broken_ != CudaResult::success && name != "cuCtxDestroy_v2" && name != "cuCtxCreate_v2") return broken_;
+    if (broken_ != CudaResult::success && name != "cuCtxDestroy_v2" && name != "cuCtxCreate_v2" && name != "cuCtxSetCurrent")
+      return broken_;
     if (failed != CudaResult::success && !frees) return failed;
     const CudaResult done = does(arguments...);
     return failed != CudaResult::success ? failed : done;
