@@ -155,7 +155,9 @@ GROUPS += [
         ("cuBLAS: its workspace is kept", DEVICE, "      if (cublas_workspace_) attempt(driver_.memory_free, cublas_workspace_);\n", ""),
         ("cuBLAS: what it takes is not charged", DEVICE, "with_code - std::min(with_code, with_cublas)}", "0}"),
         ("cuBLAS: two streams in the workspace at once", DEVICE, "cublas_stream_ && *cublas_stream_ != stream", "cublas_stream_ && *cublas_stream_ == stream"),
-        ("cuBLAS: the end of its turn is recorded on the first stream", DEVICE, "event_of(cublas_done_),\n          stream_of(stream));", "event_of(cublas_done_),\n          streams_[0]);"),
+        ("cuBLAS: the end of its turn is recorded on the first stream", DEVICE, "event_of(cublas_done_),\n            stream_of(stream));", "event_of(cublas_done_),\n            streams_[0]);"),
+        ("cuBLAS: what failed halfway goes on in the workspace", DEVICE, "      attempt(driver_.stream_synchronize, stream_of(stream));  // a part", "      // a part"),
+        ("cuBLAS: closed in no context", DEVICE, "      attempt(driver_.context_set_current, context_);  // drain", "      // drain"),
         ("cuBLAS: used where it is not wanted", DEVICE, "product && cublas_ && uses_cublas_", "product && cublas_"),
     ], links=[*sorted(EMULATION.rglob("*.o")), *OFFLOAD], timeout_s=300, slow="slow: products that the workspace does not hold*"),
 ]
