@@ -114,8 +114,13 @@ class Problem {
       rows.push_back({keys_.data() + gap_, values_.data() + gap_, capacity_ * kernels_row_bytes(), static_cast<std::size_t>(row.visible),
                       reinterpret_cast<const std::uint32_t*>(row.slots.value), reinterpret_cast<const std::uint8_t*>(row.segments.value),
                       static_cast<std::size_t>(row.position), row.segment});
-    const AttentionBias bias{
-        by_distance_.data() + kReach, 2 * kReach + 1, kReach, across_.data(), kSegments, columns_of_bias(), columns_.data()};
+    const AttentionBias bias{by_distance_.empty() ? nullptr : by_distance_.data() + kReach,
+                             2 * kReach + 1,
+                             kReach,
+                             across_.data(),
+                             kSegments,
+                             columns_of_bias(),
+                             columns_.data()};
     AttentionArgs args{};
     args.type = shape_.type;
     args.heads = shape_.heads;
