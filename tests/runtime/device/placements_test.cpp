@@ -140,7 +140,7 @@ TEST_CASE("LLaMA on a device: random placements, budgets, sides and orders give 
   const Tally tally = check_llama(test::fewer_if_sanitized(8));
   CHECK(tally.ran > (test::kSanitized ? 3 : 12));
   CHECK(tally.copied > (test::kSanitized ? 1 : 8));
-  CHECK(tally.streamed >= (test::kSanitized ? 0 : 3));
+  if (!test::kSanitized) CHECK(tally.streamed > 2);
   CHECK(tally.host_keys > (test::kSanitized ? 0 : 4));
 }
 
