@@ -138,7 +138,8 @@ void read_links(const std::string& text, LoadFlags& flags) {
 
 void add_load_flags(CLI::App& app, LoadFlags& flags) {
   add_size_flag(app, "--memory", flags.memory, "budget of host memory: 2GiB, 1500MB, 60%, -1GiB (all but that)");
-  app.add_option("-t,--threads", flags.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
+  app.add_option("-t,--threads", flags.threads, "compute threads (default: all cores, but one with --device emulated)")
+      ->check(CLI::Range(1, 1024));
   app.add_option("-c,--ctx-size", flags.ctx_size, "KV rows (default: min(model's, what the budget allows, 2048))")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 24));
   app.add_option_function<std::string>(
