@@ -6,7 +6,7 @@ namespace leafcutter::kernels {
 
 std::size_t attention_scratch_floats(std::size_t head_dim, std::size_t) {
   const std::size_t padded = padded_head_dim(head_dim);
-  return padded * (2 * kKeyBlock + kQueryBlock + kWidestLanes) + kQueryTile * kKeyBlock;
+  return padded * (2 * kKeyBlock + kQueryBlock) + kQueryTile * kKeyBlock;
 }
 
 Attention attention_kernel(Isa isa) {

@@ -3,6 +3,6 @@
 
 namespace leafcutter::kernels {
 
-void attention_avx512(const AttentionArgs& args) { AttentionLanes<Simd>(args).run(); }
+void attention_avx512(const AttentionArgs& args) { attention_over_lanes<Simd>(args); }
 
 }  // namespace leafcutter::kernels

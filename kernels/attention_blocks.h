@@ -11,7 +11,6 @@ constexpr std::size_t kKeyBlock = 64;  // keys of one block; the same everywhere
 constexpr std::size_t kQueryBlock =
     128;  // queries that share a block of keys, which is turned once for all of them: their sums stay in the second-level cache
 constexpr std::size_t kQueryTile = 4;  // queries in registers together
-constexpr std::size_t kWidestLanes = 16;
 
 constexpr std::size_t padded_head_dim(std::size_t head_dim) { return (head_dim + kKvGroup - 1) / kKvGroup * kKvGroup; }
 

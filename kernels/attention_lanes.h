@@ -1,7 +1,8 @@
 // Attention over the lanes of a Simd: flash form (Dao et al. 2022), keys in blocks of 64 from position 0, a running maximum and sum for each query.
 //
 // A query is one head of one row; queries of one KV head that share a cache are worked on together. Each block of keys is turned to [dim][64] floats once, so that scores are made across keys without
-// horizontal sums; values are turned to floats once. Whatever the number of queries, each query sees the same operations in the same order:
+// horizontal sums; values are turned to floats once. A query that is alone with its cache (decoding without grouped heads) takes keys and values from the cache to registers, turned there: at the rate of memory,
+// where writing a block out to read it once took three times as long. Whatever the number of queries, each query sees the same operations in the same order:
 //   s[j] = fma chain over dim, then * scale, then + bias; m' = max(m, max s); p = exp(s - m'); sum = sum * exp(m - m') + lanewise sum of p; y = y * exp(m - m') + chain over j of p[j] v[j]
 #pragma once
 
@@ -12,24 +13,26 @@
 #include "kernels/attention.h"
 #include "kernels/attention_blocks.h"
 #include "kernels/exp_lanes.h"
+#include "kernels/kv_lanes.h"
+#include "kernels/prefetch.h"
 
 namespace leafcutter::kernels {
 namespace {
 
-template <class S>
+template <class S, KvType type>
 class AttentionLanes {
  public:
   explicit AttentionLanes(const AttentionArgs& args)
       : a_(args),
+        rows_(args.head_dim),
         group_(args.heads / args.kv_heads),
         dim_(args.head_dim),
         padded_(padded_head_dim(args.head_dim)),
-        row_bytes_(kv_row_bytes(args.type, args.head_dim)) {
+        row_bytes_(kv_row_bytes(type, args.head_dim)) {
     keys_ = args.scratch;
     values_ = keys_ + padded_ * kKeyBlock;
     sums_ = values_ + padded_ * kKeyBlock;
     scores_ = sums_ + padded_ * kQueryBlock;
-    staging_ = scores_ + kQueryTile * kKeyBlock;
   }
 
   void run() {
@@ -54,6 +57,8 @@ class AttentionLanes {
     int segment;
     float maximum, sum;
   };
+
+  static constexpr std::size_t kAhead = kKeyBlock;  // keys whose rows are asked for before they are read
 
   static bool shares_cache(const AttentionRow& a, const AttentionRow& b) { return a.k == b.k && a.v == b.v && a.slots == b.slots; }
 
@@ -83,10 +88,18 @@ class AttentionLanes {
     const std::size_t plane = head / group_ * cache.head_stride;
     for (std::size_t begin = 0; begin < longest; begin += kKeyBlock) {
       const std::size_t keys = std::min(kKeyBlock, longest - begin);
-      for (std::size_t j = 0; j < keys; j++) offsets_[j] = plane + (cache.slots ? cache.slots[begin + j] : begin + j) * row_bytes_;
-      load_keys(cache.k, keys);
-      load_values(cache.v, keys);
+      // Whole registers of keys are read, and fetched ahead: behind the last key lies itself.
+      for (std::size_t j = 0; j < kKeyBlock + kAhead; j++) {
+        const std::size_t key = std::min(begin + j, longest - 1);
+        offsets_[j] = plane + (cache.slots ? cache.slots[key] : key) * row_bytes_;
+      }
       if (a_.bias) look_at_segments(cache.segments + begin, keys);
+      if (count == 1) {
+        query_alone(cache, begin, keys);
+        continue;
+      }
+      load_keys(cache, keys);
+      load_values(cache, keys);
       for (std::size_t q = 0; q < count;) {
         std::size_t tile[kQueryTile], n = 0;
         for (; q < count && n < kQueryTile; q++)
@@ -94,68 +107,109 @@ class AttentionLanes {
             if (queries_[q].visible <= begin + kKeyBlock) fetch_for_writing(queries_[q].y);
             tile[n++] = q;
           }
-        if (n == kQueryTile)
-          tile_of_queries<kQueryTile>(tile, begin, keys);
-        else
-          for (std::size_t i = 0; i < n; i++) tile_of_queries<1>(tile + i, begin, keys);
+        static_assert(kQueryTile == 4);
+        if (n == 4)
+          tile_of_queries<4>(tile, begin, keys);
+        else if (n == 3)
+          tile_of_queries<3>(tile, begin, keys);
+        else if (n == 2)
+          tile_of_queries<2>(tile, begin, keys);
+        else if (n == 1)
+          tile_of_queries<1>(tile, begin, keys);
       }
     }
     for (std::size_t q = 0; q < count; q++) finish(queries_[q], sums_ + q * padded_);
   }
 
-  // The row's floats and zeros up to the padded width.
-  void read_row(const std::byte* row, float* to) const {
-    switch (a_.type) {
-      case KvType::f32:
-        std::memcpy(to, row, dim_ * sizeof(float));
-        break;
-      case KvType::f16:
-        halves(reinterpret_cast<const std::uint16_t*>(row), to);
-        break;
-      case KvType::q8:
-        bytes(row, to);
-        break;
-    }
-    std::fill(to + dim_, to + padded_, 0.0f);
-  }
-
-  void halves(const std::uint16_t* row, float* to) const {
-    std::size_t i = 0;
-    for (; i + S::kLanes <= dim_; i += S::kLanes) S::store(to + i, S::load_half(row + i));
-    if (i < dim_) {
-      std::uint16_t rest[S::kLanes] = {};
-      std::memcpy(rest, row + i, (dim_ - i) * sizeof(std::uint16_t));
-      S::store(to + i, S::load_half(rest));
-    }
-  }
-
-  void bytes(const std::byte* row, float* to) const {
-    const auto* codes = reinterpret_cast<const std::int8_t*>(row);
-    const std::size_t groups = padded_ / kKvGroup;
-    for (std::size_t g = 0; g < groups; g++) {
-      float scale;
-      std::memcpy(&scale, row + groups * kKvGroup + g * sizeof scale, sizeof scale);
-      for (std::size_t i = g * kKvGroup; i < (g + 1) * kKvGroup; i += S::kLanes)
-        S::store(to + i, S::mul(S::load_int8(codes + i), S::set1(scale)));
-    }
-  }
-
-  // As many keys as a register has lanes are read to rows and turned in squares.
-  void load_keys(const std::byte* rows, std::size_t count) {
+  void load_keys(const AttentionRow& cache, std::size_t count) {
+    const std::size_t whole = dim_ / S::kLanes * S::kLanes;
+    typename S::Float key[S::kLanes];
     for (std::size_t j0 = 0; j0 < count; j0 += S::kLanes) {
-      for (std::size_t j = 0; j < S::kLanes; j++) {
-        float* to = staging_ + j * padded_;
-        if (j0 + j < count)
-          read_row(rows + offsets_[j0 + j], to);
-        else
-          std::fill(to, to + padded_, 0.0f);
+      for (std::size_t j = 0; fetch_ahead_ && j < S::kLanes; j++) fetch_row(cache.v + offsets_[j0 + j]);
+      for (std::size_t i = 0; i < whole; i += S::kLanes) {
+        rows_.load_turned(cache.k, offsets_ + j0, i, key);
+        for (std::size_t c = 0; c < S::kLanes; c++) S::store(keys_ + (i + c) * kKeyBlock + j0, key[c]);
       }
-      for (std::size_t i = 0; i < padded_; i += S::kLanes) S::turn(staging_ + i, padded_, keys_ + i * kKeyBlock + j0, kKeyBlock);
+      if (whole == dim_) continue;
+      rows_.load_rest_turned(cache.k, offsets_ + j0, key);
+      for (std::size_t c = 0; whole + c < dim_; c++) S::store(keys_ + (whole + c) * kKeyBlock + j0, key[c]);
     }
   }
 
-  void load_values(const std::byte* rows, std::size_t count) {
-    for (std::size_t j = 0; j < count; j++) read_row(rows + offsets_[j], values_ + j * padded_);
+  // Zeros up to the padded width.
+  void load_values(const AttentionRow& cache, std::size_t count) {
+    for (std::size_t j = 0; j < count; j++) {
+      const std::byte* row = cache.v + offsets_[j];
+      if (fetch_ahead_) fetch_row(cache.k + offsets_[j + kAhead]);
+      float* to = values_ + j * padded_;
+      std::size_t i = 0;
+      for (; i < rows_.whole(); i += S::kLanes) S::store(to + i, rows_.load(row, i));
+      if (i < dim_) S::store(to + i, rows_.load_rest(row)), i += S::kLanes;
+      for (; i < padded_; i += S::kLanes) S::store(to + i, S::zero());
+    }
+  }
+
+  // What tile_of_queries does, for the only query, with keys and values as they lie in the cache.
+  [[gnu::noinline]] void query_alone(const AttentionRow& cache, std::size_t begin, std::size_t keys) {
+    const std::size_t first = 0;
+    const std::size_t lanes = (keys + S::kLanes - 1) / S::kLanes * S::kLanes;
+    std::size_t j = 0;
+    for (; j + 2 * S::kLanes <= lanes; j += 2 * S::kLanes) score_alone<2>(cache, j);
+    for (; j < lanes; j += S::kLanes) score_alone<1>(cache, j);
+    float factor;
+    weigh<1>(&first, begin, lanes, &factor);
+    std::size_t i = 0;
+    for (; i + 8 * S::kLanes <= rows_.whole(); i += 8 * S::kLanes) add_columns_alone<8>(cache, factor, keys, i);
+    for (; i + 4 * S::kLanes <= rows_.whole(); i += 4 * S::kLanes) add_columns_alone<4>(cache, factor, keys, i);
+    for (; i < dim_; i += S::kLanes) add_columns_alone<1>(cache, factor, keys, i);
+  }
+
+  // kSums registers of keys, so that one chain of sums need not wait for itself.
+  template <std::size_t kSums>
+  [[gnu::noinline]] void score_alone(const AttentionRow& cache, std::size_t j0) {
+    const float* q = queries_[0].q;
+    const std::size_t* offsets = offsets_ + j0;
+    const std::size_t whole = dim_ / S::kLanes * S::kLanes;
+    const std::size_t fetches = fetch_ahead_ ? kSums * S::kLanes : 0;
+    std::size_t fetched = 0;
+    typename S::Float sum[kSums], key[S::kLanes];
+    for (std::size_t n = 0; n < kSums; n++) sum[n] = S::zero();
+    for (std::size_t i = 0; i < whole; i += S::kLanes)
+      for (std::size_t n = 0; n < kSums; n++) {
+        for (const std::size_t due = fetched + rows_a_square_; fetched < std::min(due, fetches); fetched++)
+          fetch_row(cache.v + offsets[fetched]);
+        rows_.load_turned(cache.k, offsets + n * S::kLanes, i, key);
+        for (std::size_t c = 0; c < S::kLanes; c++) sum[n] = S::fma(S::set1(q[i + c]), key[c], sum[n]);
+      }
+    if (whole < dim_)
+      for (std::size_t n = 0; n < kSums; n++) {
+        rows_.load_rest_turned(cache.k, offsets + n * S::kLanes, key);
+        for (std::size_t c = 0; whole + c < dim_; c++) sum[n] = S::fma(S::set1(q[whole + c]), key[c], sum[n]);
+      }
+    for (std::size_t n = 0; n < kSums; n++) S::store(scores_ + j0 + n * S::kLanes, S::mul(sum[n], S::set1(a_.scale)));
+  }
+
+  void fetch_row(const std::byte* row) const {
+    constexpr std::size_t kLineBytes = 64;
+    for (std::size_t at = 0; at < row_bytes_; at += kLineBytes) prefetch_second_level(row + at);
+  }
+
+  template <std::size_t kVectors>
+  void add_columns_alone(const AttentionRow& cache, float factor, std::size_t keys, std::size_t i) {
+    typename S::Float sum[kVectors];
+    for (std::size_t v = 0; v < kVectors; v++) sum[v] = S::mul(S::load(sums_ + i + v * S::kLanes), S::set1(factor));
+    const bool ahead = i == 0 && fetch_ahead_;
+    for (std::size_t j = 0; j < keys; j++) {
+      const std::byte* row = cache.v + offsets_[j];
+      if (ahead) fetch_row(cache.k + offsets_[j + kAhead]);
+      const auto p = S::set1(scores_[j]);
+      for (std::size_t v = 0; v < kVectors; v++) {
+        const std::size_t at = i + v * S::kLanes;
+        const bool whole = kVectors > 1 || at < rows_.whole();
+        sum[v] = S::fma(p, whole ? rows_.load(row, at) : rows_.load_rest(row), sum[v]);
+      }
+    }
+    for (std::size_t v = 0; v < kVectors; v++) S::store(sums_ + i + v * S::kLanes, sum[v]);
   }
 
   void look_at_segments(const std::uint8_t* segments, std::size_t keys) {
@@ -283,17 +337,32 @@ class AttentionLanes {
   }
 
   const AttentionArgs& a_;
+  const KvLanes<S, type> rows_;
   const std::size_t group_, dim_, padded_, row_bytes_;
-  float *keys_, *values_, *sums_, *scores_, *staging_;
+  float *keys_, *values_, *sums_, *scores_;
   Query queries_[kQueryBlock];
-  std::size_t offsets_[kKeyBlock];  // of the block's keys from the cache's begin
+  std::size_t offsets_[kKeyBlock + kAhead];  // of the block's keys and the next ones from the cache's begin
   struct Run {
     std::size_t begin;
     std::uint8_t segment;
   };
   Run run_[kKeyBlock];  // of the block's keys: where those of one segment begin
   std::size_t runs_ = 0;
+  const bool fetch_ahead_ = needs_software_prefetch();
+  const std::size_t rows_a_square_ = (S::kLanes * S::kLanes + dim_ - 1) / dim_;  // to be asked for while one of keys is turned
 };
+
+template <class S>
+void attention_over_lanes(const AttentionArgs& args) {
+  switch (args.type) {
+    case KvType::f32:
+      return AttentionLanes<S, KvType::f32>(args).run();
+    case KvType::f16:
+      return AttentionLanes<S, KvType::f16>(args).run();
+    case KvType::q8:
+      return AttentionLanes<S, KvType::q8>(args).run();
+  }
+}
 
 }  // namespace
 }  // namespace leafcutter::kernels

@@ -12,6 +12,7 @@ namespace {
 struct Simd {
   using Float = __m256;
   static constexpr std::size_t kLanes = 8;
+  static constexpr bool kTurnsHalves = false;
   static constexpr std::size_t kRegisterTile = 2;
 
   static Float zero() { return _mm256_setzero_ps(); }
@@ -45,11 +46,10 @@ struct Simd {
   }
   static Float zero_below(Float v, Float x, Float limit) { return _mm256_andnot_ps(_mm256_cmp_ps(x, limit, _CMP_LT_OQ), v); }
   // Pairs of rows, then fours of rows within each half, then the halves.
-  static void turn(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
+  static void turn(Float (&row)[kLanes]) {
     __m256 part[8];  // [4 g + c]: in half b column 4 b + c of rows 4 g ..
     for (int g = 0; g < 2; g++) {
-      const float* row = from + 4 * g * from_stride;
-      const __m256 a = load(row), b = load(row + from_stride), c = load(row + 2 * from_stride), d = load(row + 3 * from_stride);
+      const __m256 a = row[4 * g], b = row[4 * g + 1], c = row[4 * g + 2], d = row[4 * g + 3];
       const __m256d ab = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), cd = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
       const __m256d ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b)), cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
       part[4 * g] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
@@ -58,8 +58,8 @@ struct Simd {
       part[4 * g + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high));
     }
     for (int c = 0; c < 4; c++) {
-      store(to + c * to_stride, _mm256_permute2f128_ps(part[c], part[4 + c], 0x20));
-      store(to + (4 + c) * to_stride, _mm256_permute2f128_ps(part[c], part[4 + c], 0x31));
+      row[c] = _mm256_permute2f128_ps(part[c], part[4 + c], 0x20);
+      row[4 + c] = _mm256_permute2f128_ps(part[c], part[4 + c], 0x31);
     }
   }
   static float sum(Float a) {

@@ -12,6 +12,7 @@ namespace {
 struct Simd {
   using Float = __m512;
   static constexpr std::size_t kLanes = 16;
+  static constexpr bool kTurnsHalves = true;
   static constexpr std::size_t kRegisterTile = 4;
 
   static Float zero() { return _mm512_setzero_ps(); }
@@ -43,11 +44,10 @@ struct Simd {
   }
   static Float zero_below(Float v, Float x, Float limit) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), v); }
   // Pairs of rows, then fours of rows within each quarter, then the quarters.
-  static void turn(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
+  static void turn(Float (&row)[kLanes]) {
     __m512 part[16];  // [4 g + c]: in quarter b column 4 b + c of rows 4 g ..
     for (int g = 0; g < 4; g++) {
-      const float* row = from + 4 * g * from_stride;
-      const __m512 a = load(row), b = load(row + from_stride), c = load(row + 2 * from_stride), d = load(row + 3 * from_stride);
+      const __m512 a = row[4 * g], b = row[4 * g + 1], c = row[4 * g + 2], d = row[4 * g + 3];
       const __m512d ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
       const __m512d ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b)), cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
       part[4 * g] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
@@ -60,10 +60,38 @@ struct Simd {
                    front_next = _mm512_shuffle_f32x4(part[8 + c], part[12 + c], 0x44);
       const __m512 back = _mm512_shuffle_f32x4(part[c], part[4 + c], 0xee),
                    back_next = _mm512_shuffle_f32x4(part[8 + c], part[12 + c], 0xee);
-      store(to + c * to_stride, _mm512_shuffle_f32x4(front, front_next, 0x88));
-      store(to + (4 + c) * to_stride, _mm512_shuffle_f32x4(front, front_next, 0xdd));
-      store(to + (8 + c) * to_stride, _mm512_shuffle_f32x4(back, back_next, 0x88));
-      store(to + (12 + c) * to_stride, _mm512_shuffle_f32x4(back, back_next, 0xdd));
+      row[c] = _mm512_shuffle_f32x4(front, front_next, 0x88);
+      row[4 + c] = _mm512_shuffle_f32x4(front, front_next, 0xdd);
+      row[8 + c] = _mm512_shuffle_f32x4(back, back_next, 0x88);
+      row[12 + c] = _mm512_shuffle_f32x4(back, back_next, 0xdd);
+    }
+  }
+  // Sixteen halves of each of the sixteen rows at rows + offset[..], turned before they are widened: 48 shuffles where widening first takes 80. Rows r and r + 8 share a register; pairs, fours and
+  // eights of rows within each quarter, where the last step also brings the quarters of one column together.
+  static void load_halves_turned(const std::byte* rows, const std::size_t* offset, Float (&to)[kLanes]) {
+    __m512i row[8], pair[8], four[8];
+    for (int r = 0; r < 8; r++) {
+      const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows + offset[r]));
+      const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows + offset[r + 8]));
+      row[r] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    }
+    for (int r = 0; r < 4; r++) {  // columns 0-3 and 4-7 of rows 2 r, 2 r + 1
+      pair[r] = _mm512_unpacklo_epi16(row[2 * r], row[2 * r + 1]);
+      pair[4 + r] = _mm512_unpackhi_epi16(row[2 * r], row[2 * r + 1]);
+    }
+    for (int h = 0; h < 2; h++)
+      for (int r = 0; r < 2; r++) {  // columns 4 h, 4 h + 1 and 4 h + 2, 4 h + 3 of rows 4 r ..
+        four[4 * h + r] = _mm512_unpacklo_epi32(pair[4 * h + 2 * r], pair[4 * h + 2 * r + 1]);
+        four[4 * h + 2 + r] = _mm512_unpackhi_epi32(pair[4 * h + 2 * r], pair[4 * h + 2 * r + 1]);
+      }
+    const __m512i even = _mm512_setr_epi64(0, 8, 4, 12, 2, 10, 6, 14), odd = _mm512_setr_epi64(1, 9, 5, 13, 3, 11, 7, 15);
+    for (int c = 0; c < 4; c++) {
+      const __m512i a = _mm512_permutex2var_epi64(four[2 * c], even, four[2 * c + 1]);
+      const __m512i b = _mm512_permutex2var_epi64(four[2 * c], odd, four[2 * c + 1]);
+      to[2 * c] = _mm512_cvtph_ps(_mm512_castsi512_si256(a));
+      to[2 * c + 1] = _mm512_cvtph_ps(_mm512_castsi512_si256(b));
+      to[8 + 2 * c] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(a, 1));
+      to[8 + 2 * c + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(b, 1));
     }
   }
   // Two 256-bit halves first: the order of sums is fixed here, not by the compiler's reduce.

@@ -15,6 +15,7 @@ struct Simd {
   using Float = float;
   using Mask = bool;
   static constexpr std::size_t kLanes = 1;
+  static constexpr bool kTurnsHalves = false;
   static constexpr std::size_t kRegisterTile = 4;  // key vectors of one tile of scores
 
   static Float zero() { return 0; }
@@ -38,7 +39,7 @@ struct Simd {
   static Float scale_by_power(Float v, Float n) { return std::ldexp(v, static_cast<int>(n)); }  // v * 2^n, n whole, in -126..127
   static Float zero_below(Float v, Float x, Float limit) { return x < limit ? 0 : v; }          // x < limit ? 0 : v
   // Rows of a square of kLanes x kLanes become columns.
-  static void turn(const float* from, std::size_t, float* to, std::size_t) { *to = *from; }
+  static void turn(Float (&)[kLanes]) {}
   static float sum(Float a) { return a; }
   static float largest(Float a) { return a; }
 };

@@ -170,7 +170,16 @@ TEST_CASE("a row's attention does not depend on the other rows, on the split by 
   for (const IsaInfo& isa : isa_table()) {
     if (!isa.here) continue;
     for (const KvType type : {KvType::f32, KvType::f16, KvType::q8})
-      for (const Shape shape : {Shape{9, 3, 64, 320}, {40, 1, 33, 320}, {2, 2, 128, 320}})
+      for (const Shape shape : {Shape{9, 3, 64, 320},
+                                {40, 1, 33, 320},
+                                {4, 2, 64, 320},
+                                // A row alone has one query for its keys: read as they lie in the cache.
+                                {2, 2, 7, 320},
+                                {1, 1, 24, 320},
+                                {2, 2, 33, 320},
+                                {2, 2, 80, 320},
+                                {2, 2, 128, 320},
+                                {1, 1, 208, 320}})
         for (const std::size_t caches : {1, 2}) {
           CAPTURE(isa.name);
           const Problem problem(shape, type, kVisible, caches, Keys::biased_and_scattered);
