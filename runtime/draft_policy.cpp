@@ -21,11 +21,22 @@ double expected_tokens(double acceptance, std::size_t drafts) {
   return tokens;
 }
 
-Acceptance::Acceptance(double prior) : right_(kPriorWeight * prior), wrong_(kPriorWeight * (1 - prior)) {}
+Acceptance::Acceptance(DraftRates prior)
+    : first_{kPriorWeight * prior.first, kPriorWeight * (1 - prior.first)},
+      later_{kPriorWeight * prior.later, kPriorWeight * (1 - prior.later)} {}
 
 void Acceptance::saw(std::size_t right, bool wrong) {
-  right_ = kFading * right_ + static_cast<double>(right);
-  wrong_ = kFading * wrong_ + (wrong ? 1 : 0);
+  if (right == 0) {
+    if (wrong) first_.saw(0, 1);
+    return;
+  }
+  first_.saw(1, 0);
+  if (right > 1 || wrong) later_.saw(static_cast<double>(right - 1), wrong ? 1 : 0);
+}
+
+void Acceptance::Count::saw(double right_more, double wrong_more) {
+  right = kFading * right + right_more;
+  wrong = kFading * wrong + wrong_more;
 }
 
 void StepCosts::measured(std::size_t rows, double seconds) {
@@ -56,13 +67,13 @@ double StepCosts::of(std::size_t rows) const {
   return seconds_[below] + row * rows_more;
 }
 
-DraftChoice best_drafts(double acceptance, const StepCosts& costs, std::size_t most, double seconds_a_draft) {
+DraftChoice best_drafts(DraftRates rates, const StepCosts& costs, std::size_t most, double seconds_a_draft) {
   DraftChoice best;
   const double one = costs.of(1);
   if (one == 0) return best;
   for (std::size_t k = 1; k <= std::min(most, costs.most_rows() - 1); k++) {
     const double seconds = costs.of(k + 1) + static_cast<double>(k) * seconds_a_draft;
-    const double gain = expected_tokens(acceptance, k) * one / seconds;
+    const double gain = rates.tokens(k) * one / seconds;
     if (gain >= kWorthIt && gain > best.gain) best = {k, gain};
   }
   return best;

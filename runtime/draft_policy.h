@@ -9,16 +9,27 @@ namespace leafcutter::runtime {
 // Tokens that a step with k drafts gives on average, when each is right with this probability, given that those before it are: 1 + a + a^2 + ... + a^k.
 double expected_tokens(double acceptance, std::size_t drafts);
 
-// How often drafts of one kind are right, of those seen lately.
+// How often drafts are right: the first of a step, and each further one, given that those before it are. What is copied tends to be right for long or at once wrong, so that the first says little of the others.
+struct DraftRates {
+  double first = 0, later = 0;
+  double tokens(std::size_t drafts) const { return drafts == 0 ? 1 : 1 + first * expected_tokens(later, drafts - 1); }
+};
+
+// Of drafts of one kind, of those seen lately.
 class Acceptance {
  public:
-  explicit Acceptance(double prior);
+  explicit Acceptance(DraftRates prior);
   // Drafts were right until one was wrong, or all were.
   void saw(std::size_t right, bool wrong);
-  double rate() const { return right_ / (right_ + wrong_); }
+  DraftRates rates() const { return {first_.rate(), later_.rate()}; }
 
  private:
-  double right_, wrong_;  // counts that fade
+  struct Count {  // fades
+    double right, wrong;
+    double rate() const { return right / (right + wrong); }
+    void saw(double right_more, double wrong_more);
+  };
+  Count first_, later_;
 };
 
 // What a step of so many rows takes, from those lately run. What was not measured lies between what was.
@@ -43,6 +54,6 @@ struct DraftChoice {
 };
 
 // The number of drafts, at most `most`, that gives most tokens a second, if it gives noticeably more than none. `seconds_a_draft`: what it takes to make one.
-DraftChoice best_drafts(double acceptance, const StepCosts& costs, std::size_t most, double seconds_a_draft = 0);
+DraftChoice best_drafts(DraftRates rates, const StepCosts& costs, std::size_t most, double seconds_a_draft = 0);
 
 }  // namespace leafcutter::runtime

@@ -18,11 +18,4 @@ Repeat longest_repeat(std::span<const std::uint32_t> ids) {
   return best;
 }
 
-void copy_on(std::span<const std::uint32_t> ids, const Repeat& repeat, std::span<std::uint32_t> out) {
-  for (std::size_t i = 0; i < out.size(); i++) {
-    const std::size_t from = repeat.next + i;
-    out[i] = from < ids.size() ? ids[from] : out[from - ids.size()];
-  }
-}
-
 }  // namespace leafcutter::runtime

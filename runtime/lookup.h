@@ -1,4 +1,4 @@
-// Drafts from the text itself: where the end of a text has stood before, what followed there may follow again.
+// Where the end of a text has stood before: what followed there may follow again.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,5 @@ constexpr std::size_t kLongestRepeat = 16;  // ends longer than this are as good
 
 // The longest end of `ids`, up to kLongestRepeat, that stands earlier in it, too; of several such places the last. One walk through the ids, nothing is kept.
 Repeat longest_repeat(std::span<const std::uint32_t> ids);
-
-// Goes on as it went on there, into all of `out`; past the end of the text with what was just written, so that a loop goes on as a loop.
-void copy_on(std::span<const std::uint32_t> ids, const Repeat& repeat, std::span<std::uint32_t> out);
 
 }  // namespace leafcutter::runtime

@@ -7,20 +7,21 @@
 
 #include "base/error.h"
 #include "runtime/draft_model.h"
-#include "runtime/lookup.h"
 
 namespace leafcutter::runtime {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Repeats by length; how often their drafts are right before anything was seen.
+// By how many ids agreed; how often first drafts are right before anything was seen.
 struct LengthClass {
   std::size_t least;
-  double prior;
+  double of_repeats, of_copies;
 };
-constexpr LengthClass kLengths[] = {{1, 0.05}, {2, 0.15}, {3, 0.3}, {4, 0.45}, {6, 0.6}, {9, 0.8}};
-constexpr double kModelPrior = 0.6;
+constexpr LengthClass kLengths[] = {{0, 0.05, 0.3}, {1, 0.05, 0.4}, {2, 0.15, 0.5}, {3, 0.3, 0.6},
+                                    {4, 0.45, 0.7}, {6, 0.6, 0.8},  {9, 0.8, 0.9}};
+constexpr double kLaterPrior = 0.75;  // of drafts from the text, behind one that was right
+constexpr DraftRates kModelPrior = {0.6, 0.6};
 constexpr std::uint64_t kPlainStepEvery = 64;  // how old the time of a step without drafts may be
 constexpr std::uint64_t kFirstProbe = 32, kLastProbe = 512;
 constexpr std::size_t kProbeDrafts = 2;
@@ -63,7 +64,10 @@ Speculator::Speculator(const Model& model, const SpeculationOptions& options)
       costs_(most_drafts_ + 1),
       of_model_(kModelPrior),
       probe_after_(kFirstProbe) {
-  for (const LengthClass& c : kLengths) by_length_.emplace_back(c.prior);
+  for (const LengthClass& c : kLengths) {
+    of_repeats_.emplace_back(DraftRates{c.of_repeats, kLaterPrior});
+    of_copies_.emplace_back(DraftRates{c.of_copies, kLaterPrior});
+  }
 }
 
 void Speculator::begin(std::span<const std::uint32_t> prompt, std::uint32_t task, std::size_t rows, double seconds) {
@@ -81,41 +85,45 @@ std::span<const std::uint32_t> Speculator::draft(std::span<const std::uint32_t> 
   const bool all_chosen = options_.lookup != Lookup::always && options_.draft_tokens == 0;
   if (all_chosen && plain_steps_ago_ >= kPlainStepEvery) return drafts_;
 
-  const Repeat repeat = options_.lookup == Lookup::off ? Repeat() : longest_repeat(ids);
-  const DraftChoice by_lookup = repeat.length > 0 ? choose_lookup(repeat.length, count) : DraftChoice();
+  const CopyEvidence evidence = options_.lookup == Lookup::off ? CopyEvidence() : follower_.look(ids);
+  const DraftChoice by_lookup = evidence.any() ? choose_lookup(evidence, count) : DraftChoice();
   const DraftChoice by_model = options_.draft_model ? choose_model(count) : DraftChoice();
   if (by_lookup.drafts > 0 && (options_.lookup == Lookup::always || by_lookup.gain >= by_model.gain)) {
     source_ = Source::lookup;
-    length_class_ = class_of(repeat.length);
-    copy_on(ids, repeat, std::span(buffer_).first(by_lookup.drafts));
-    drafts_ = std::span(buffer_).first(by_lookup.drafts);
+    tried_ = &acceptance_of(evidence);
+    drafts_ = std::span(buffer_).first(follower_.draft(ids, std::span(buffer_).first(by_lookup.drafts)));
     return drafts_;
   }
-  if (repeat.length > 0) watched_ = {true, ids.size(), class_of(repeat.length), ids[repeat.next]};
+  if (evidence.any() && follower_.draft(ids, std::span(buffer_).first(1)) == 1)
+    watched_ = {&acceptance_of(evidence), ids.size(), buffer_[0]};
   if (by_model.drafts > 0) ask_model(ids, by_model.drafts, stop);
   return drafts_;
 }
 
 void Speculator::look_back(std::span<const std::uint32_t> ids) {
-  if (!watched_.any || ids.size() <= watched_.at) return;
+  if (!watched_.counted_in || ids.size() <= watched_.at) return;
   const bool came = ids[watched_.at] == watched_.id;
-  by_length_[watched_.length_class].saw(came, !came);
-  watched_.any = false;
+  watched_.counted_in->saw(came, !came);
+  watched_.counted_in = nullptr;
 }
 
-DraftChoice Speculator::choose_lookup(std::size_t length, std::size_t most) const {
+Acceptance& Speculator::acceptance_of(CopyEvidence evidence) {
+  return (evidence.followed ? of_copies_ : of_repeats_)[class_of(evidence.length)];
+}
+
+DraftChoice Speculator::choose_lookup(CopyEvidence evidence, std::size_t most) {
   if (options_.lookup == Lookup::always) return {most, 1};
-  return best_drafts(by_length_[class_of(length)].rate(), costs_, most);
+  return best_drafts(acceptance_of(evidence).rates(), costs_, most);
 }
 
 DraftChoice Speculator::choose_model(std::size_t most) {
   if (options_.draft_tokens > 0) {
     const std::size_t k = static_cast<std::size_t>(std::min<std::uint64_t>(options_.draft_tokens, most));
     const double seconds = costs_.of(k + 1) + static_cast<double>(k) * seconds_a_draft_;
-    return {k, expected_tokens(of_model_.rate(), k) * costs_.of(1) / seconds};
+    return {k, of_model_.rates().tokens(k) * costs_.of(1) / seconds};
   }
   const DraftChoice choice =
-      best_drafts(of_model_.rate(), costs_, seconds_a_draft_ > 0 ? most : std::min(most, kFirstDrafts), seconds_a_draft_);
+      best_drafts(of_model_.rates(), costs_, seconds_a_draft_ > 0 ? most : std::min(most, kFirstDrafts), seconds_a_draft_);
   if (choice.drafts > 0) {
     declined_ = 0;
     probe_after_ = kFirstProbe;
@@ -155,7 +163,7 @@ void Speculator::step_took(double seconds) {
 void Speculator::verified(std::size_t accepted, bool wrong) {
   if (source_ == Source::none) return;
   DraftCount& count = source_ == Source::lookup ? lookup_ : model_;
-  (source_ == Source::lookup ? by_length_[length_class_] : of_model_).saw(accepted, wrong);
+  (source_ == Source::lookup ? *tried_ : of_model_).saw(accepted, wrong);
   (source_ == Source::lookup ? lookup_steps_ : model_steps_)[drafts_.size()]++;
   count.steps++;
   count.drafted += drafts_.size();

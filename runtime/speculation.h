@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/copy_follower.h"
 #include "runtime/draft_policy.h"
 #include "runtime/model.h"
 
@@ -58,6 +59,8 @@ struct SpeculationReport {
 class Speculator {
  public:
   Speculator(const Model& model, const SpeculationOptions& options);
+  Speculator(const Speculator&) = delete;
+  Speculator& operator=(const Speculator&) = delete;
 
   // Rows of a step, at most.
   std::size_t most_rows() const { return most_drafts_ + 1; }
@@ -83,7 +86,8 @@ class Speculator {
   using StepsByDrafts = std::array<std::uint64_t, kMostDrafts + 1>;
 
   void look_back(std::span<const std::uint32_t> ids);
-  DraftChoice choose_lookup(std::size_t length, std::size_t most) const;
+  Acceptance& acceptance_of(CopyEvidence evidence);
+  DraftChoice choose_lookup(CopyEvidence evidence, std::size_t most);
   DraftChoice choose_model(std::size_t most);
   void ask_model(std::span<const std::uint32_t> ids, std::size_t count, const std::stop_token& stop);
 
@@ -91,16 +95,17 @@ class Speculator {
   const std::uint32_t limit_;  // of ids
   const std::size_t most_drafts_;
   StepCosts costs_;
-  std::vector<Acceptance> by_length_;  // of drafts from the text, by the length of the repeat
+  CopyFollower follower_;
+  std::vector<Acceptance> of_repeats_, of_copies_;  // drafts from the text, by what agreed before them
   Acceptance of_model_;
   std::array<std::uint32_t, kMostDrafts> buffer_{};
   std::span<const std::uint32_t> drafts_;  // of the last step, in buffer_
   Source source_ = Source::none;
-  std::size_t length_class_ = 0;
+  Acceptance* tried_ = nullptr;  // what the last drafts from the text are counted in
   // What the text would have proposed where nothing of it was tried: whether that comes is seen at no cost.
   struct Watched {
-    bool any = false;
-    std::size_t at = 0, length_class = 0;
+    Acceptance* counted_in = nullptr;  // none: nothing is watched
+    std::size_t at = 0;
     std::uint32_t id = 0;
   } watched_;
   std::uint64_t plain_steps_ago_ = 0;             // steps since one without drafts

@@ -22,36 +22,56 @@ TEST_CASE("expected tokens are one and all drafts that are right in a row") {
   CHECK(expected_tokens(0, 7) == 1);
 }
 
+TEST_CASE("drafts of which the first may be wrong and the others then are") {
+  const DraftRates rates{0.25, 0.5};
+  CHECK(rates.tokens(0) == 1);
+  CHECK(rates.tokens(1) == 1.25);
+  CHECK(rates.tokens(3) == doctest::Approx(1 + 0.25 * 1.75));
+  CHECK(DraftRates{0.6, 0.6}.tokens(5) == doctest::Approx(expected_tokens(0.6, 5)));
+}
+
 TEST_CASE("the number of drafts is the one with most tokens a second") {
   for (const double row : {0.0, 0.02, 0.1, 0.3, 1.0})
-    for (const double acceptance : {0.0, 0.1, 0.3, 0.6, 0.9, 1.0})
-      for (const double each : {0.0, 0.05, 0.5}) {
-        CAPTURE(row);
-        CAPTURE(acceptance);
-        CAPTURE(each);
-        const DraftChoice choice = best_drafts(acceptance, costs_with(row), 15, each);
-        const auto gain = [&](std::size_t k) { return expected_tokens(acceptance, k) / (1 + static_cast<double>(k) * (row + each)); };
-        for (std::size_t k = 0; k <= 15; k++) CHECK(choice.gain * 1.06 >= gain(k));
-        if (choice.drafts > 0) CHECK(choice.gain == doctest::Approx(gain(choice.drafts)));
-        if (choice.drafts == 0) CHECK(choice.gain == 1);
-      }
-  CHECK(best_drafts(1, costs_with(0), 15).drafts == 15);
-  CHECK(best_drafts(1, costs_with(0), 4).drafts == 4);
-  CHECK(best_drafts(1, costs_with(0), 0).drafts == 0);
-  CHECK(best_drafts(0, costs_with(0), 15).drafts == 0);
-  CHECK(best_drafts(1, costs_with(1.0), 15).drafts == 0);  // a row costs as much as a step
-  CHECK(best_drafts(1, StepCosts(16), 15).drafts == 0);    // nothing is known of this machine
+    for (const double first : {0.0, 0.1, 0.3, 0.6, 0.9, 1.0})
+      for (const double later : {0.0, 0.5, 0.95})
+        for (const double each : {0.0, 0.05, 0.5}) {
+          CAPTURE(row);
+          CAPTURE(first);
+          CAPTURE(later);
+          CAPTURE(each);
+          const DraftRates rates{first, later};
+          const DraftChoice choice = best_drafts(rates, costs_with(row), 15, each);
+          const auto gain = [&](std::size_t k) { return rates.tokens(k) / (1 + static_cast<double>(k) * (row + each)); };
+          for (std::size_t k = 0; k <= 15; k++) CHECK(choice.gain * 1.06 >= gain(k));
+          if (choice.drafts > 0) CHECK(choice.gain == doctest::Approx(gain(choice.drafts)));
+          if (choice.drafts == 0) CHECK(choice.gain == 1);
+        }
+  const DraftRates sure{1, 1};
+  CHECK(best_drafts(sure, costs_with(0), 15).drafts == 15);
+  CHECK(best_drafts(sure, costs_with(0), 4).drafts == 4);
+  CHECK(best_drafts(sure, costs_with(0), 0).drafts == 0);
+  CHECK(best_drafts({0, 1}, costs_with(0), 15).drafts == 0);
+  CHECK(best_drafts(sure, costs_with(1.0), 15).drafts == 0);  // a row costs as much as a step
+  CHECK(best_drafts(sure, StepCosts(16), 15).drafts == 0);    // nothing is known of this machine
+  // Wrong at once or right for long: more drafts than where each is as often wrong.
+  CHECK(best_drafts({0.4, 0.95}, costs_with(0.02), 15).drafts > 2 * best_drafts({0.4, 0.4}, costs_with(0.02), 15).drafts);
 }
 
 TEST_CASE("acceptance follows what is seen and forgets what was") {
-  Acceptance acceptance(0.8);
-  CHECK(acceptance.rate() == doctest::Approx(0.8));
+  Acceptance acceptance({0.8, 0.3});
+  CHECK(acceptance.rates().first == doctest::Approx(0.8));
+  CHECK(acceptance.rates().later == doctest::Approx(0.3));
   for (int i = 0; i < 100; i++) acceptance.saw(0, true);
-  CHECK(acceptance.rate() < 0.01);
-  for (int i = 0; i < 100; i++) acceptance.saw(3, true);
-  CHECK(acceptance.rate() == doctest::Approx(0.75).epsilon(0.02));
-  for (int i = 0; i < 100; i++) acceptance.saw(4, false);
-  CHECK(acceptance.rate() > 0.99);
+  CHECK(acceptance.rates().first < 0.01);
+  CHECK(acceptance.rates().later == doctest::Approx(0.3));  // nothing was seen of them
+  for (int i = 0; i < 100; i++) acceptance.saw(4, true);
+  CHECK(acceptance.rates().first > 0.99);
+  CHECK(acceptance.rates().later == doctest::Approx(0.75).epsilon(0.02));
+  for (int i = 0; i < 100; i++) acceptance.saw(5, false);
+  CHECK(acceptance.rates().later > 0.99);
+  const double before = acceptance.rates().first;
+  acceptance.saw(0, false);  // none was looked at
+  CHECK(acceptance.rates().first == before);
 }
 
 TEST_CASE("what a step costs lies between what was measured, and one disturbed step does not change much") {

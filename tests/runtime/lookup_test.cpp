@@ -24,12 +24,6 @@ Repeat expected(const Ids& ids) {
   return best;
 }
 
-Ids drafts(const Ids& ids, std::size_t count) {
-  Ids out(count);
-  copy_on(ids, longest_repeat(ids), out);
-  return out;
-}
-
 }  // namespace
 
 TEST_CASE("a look-up finds the longest repeat of a text's end, of several the last") {
@@ -50,11 +44,4 @@ TEST_CASE("a text without repeats has none") {
   CHECK(longest_repeat({}).length == 0);
   CHECK(longest_repeat(Ids{5}).length == 0);
   CHECK(longest_repeat(Ids{1, 2, 3, 4}).length == 0);
-}
-
-TEST_CASE("drafts go on as the text went on, and a loop goes on as a loop") {
-  CHECK(drafts({1, 2, 3, 4, 5, 9, 2, 3}, 3) == Ids{4, 5, 9});
-  CHECK(drafts({1, 2, 3, 7, 2, 3, 8, 2, 3}, 4) == Ids{8, 2, 3, 8});  // the later place; past the end it reads what it wrote
-  CHECK(drafts({4, 1, 2, 1, 2}, 5) == Ids{1, 2, 1, 2, 1});
-  CHECK(drafts({6, 6}, 4) == Ids{6, 6, 6, 6});
 }
