@@ -23,8 +23,8 @@ constexpr std::uint64_t kRowsAtOnce = 1024;  // a bidirectional prompt up to thi
 constexpr double kWorkspaceShare = 0.15;     // of the budget: more rows save passes over streamed weights, but residents save bytes in each
 // Several blocks a pass need a ring that holds a module, and a hidden row for each: worth this share of the budget when a long prompt is known to come, less when one may come.
 constexpr std::uint64_t kKnownPromptShare = 8, kPossiblePromptShare = 32;
-// Rows for drafts get at most this part of the budget: they help where a text repeats, residents help always.
-constexpr std::uint64_t kDraftShare = 64;
+// What rows for drafts take of the residents may lengthen what a step reads by at most this part: they help where a text repeats, residents help always.
+constexpr std::uint64_t kDraftShare = 30;
 
 bool is_f32_file(const LeafIndex& index) {
   return std::all_of(index.tensors.begin(), index.tensors.end(),
@@ -34,7 +34,7 @@ bool is_f32_file(const LeafIndex& index) {
 struct Settings {
   std::uint64_t ctx_size = 0;
   std::uint64_t rows = 0, pass_rows = 0;
-  std::uint64_t logit_rows = 0;
+  std::uint64_t logit_rows = 0, draft_rows = 0;  // the latter wished for
   kernels::KvType kv_type{};
 };
 
@@ -71,15 +71,9 @@ std::uint64_t longest_prompt(const LoadOptions& options, std::uint64_t ctx_size)
   return options.prompt_positions > 0 ? std::min(options.prompt_positions, ctx_size) : ctx_size;
 }
 
-std::uint64_t affordable_draft_rows(const LeafIndex& index, const LoadOptions& options, std::uint64_t memory) {
-  const std::uint64_t row = index.model.vocab_size * sizeof(float) + workspace_bytes(index, workspace_shape(options, 2, 2)) -
-                            workspace_bytes(index, workspace_shape(options, 1, 1));
-  return std::min(options.draft_rows, memory / kDraftShare / row);
-}
-
 // Blocks as large as the budget has room for; passes as the model needs them.
 void choose_rows(const LeafIndex& index, const LoadOptions& options, std::uint64_t memory, Settings& s) {
-  const std::uint64_t longest = std::max(longest_prompt(options, s.ctx_size), std::min(s.logit_rows, s.ctx_size));
+  const std::uint64_t longest = std::max(longest_prompt(options, s.ctx_size), std::min(s.logit_rows + s.draft_rows, s.ctx_size));
   const bool bidirectional = is_bidirectional(index);
   s.rows = options.rows_per_step;
   const auto fits = [&](std::uint64_t rows) {
@@ -112,6 +106,17 @@ void lengthen_pass(const LeafIndex& index, const LoadOptions& options, std::uint
   if (more <= memory / (options.prompt_positions > 0 ? kKnownPromptShare : kPossiblePromptShare)) s.pass_rows = longest;
 }
 
+// Rows of logits for drafts, from what a plan without them leaves free or, where it streams, from a small part of its residents.
+std::uint64_t affordable_draft_rows(const LeafIndex& index, const Settings& s, const offload::PlanRequest& request) {
+  if (s.draft_rows == 0 || s.pass_rows <= s.logit_rows) return 0;
+  const std::uint64_t memory = request.budget.value_or(request.available), least = offload::least_budget(index, request);
+  if (memory < least) return 0;
+  const offload::Plan plan = offload::make_plan(index, request);
+  const std::uint64_t bytes =
+      plan.streamed_bytes > 0 ? std::min(memory - least, plan.streamed_bytes / kDraftShare) : memory - std::min(memory, plan.total);
+  return std::min({s.draft_rows, s.pass_rows - s.logit_rows, bytes / (index.model.vocab_size * sizeof(float))});
+}
+
 }  // namespace
 
 PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const offload::HostMemory& host, std::uint64_t already_charged,
@@ -138,7 +143,8 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
 
   while (s.ctx_size > least_context && kv_cache_bytes(index.model, s.kv_type, kv_shape(s.ctx_size, options)) > memory / kContextShare)
     s.ctx_size = std::max(least_context, s.ctx_size / 2);
-  s.logit_rows = options.logit_rows + affordable_draft_rows(index, options, memory);
+  s.logit_rows = options.logit_rows;
+  s.draft_rows = options.draft_rows;
   const auto fits = [&] {
     request = request_for(index, options, s, request);
     return memory >= offload::least_budget(index, request);
@@ -151,8 +157,8 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
       if (!fits()) s = fitting;
       break;
     }
-    if (s.logit_rows > options.logit_rows) {  // the first to give way
-      s.logit_rows = options.logit_rows;
+    if (s.draft_rows > 0) {  // the first to give way
+      s.draft_rows = 0;
       continue;
     }
     if (s.ctx_size == least_context) {
@@ -164,6 +170,8 @@ PlannedModel plan_model(const LeafIndex& index, const LoadOptions& given, const 
     }
     s.ctx_size = std::max(least_context, s.ctx_size / 2);
   }
+  request = request_for(index, options, s, request);
+  s.logit_rows += affordable_draft_rows(index, s, request);
   request = request_for(index, options, s, request);
   PlannedModel planned;
   planned.plan = offload::make_plan(index, request);

@@ -424,3 +424,39 @@ TEST_CASE("the plan counts a draft model, and gives drafts' rows up before anyth
   lookup.memory->bytes = std::uint64_t{1} << 30;
   CHECK(plan(lookup).logit_rows == runtime::kMostDrafts + 1);
 }
+
+TEST_CASE("rows for drafts lengthen what a step reads by a thirtieth at most, at any budget") {
+  const test::TemporaryFolder folder;
+  const compress::LeafIndex index =
+      compress::read_leaf_index(*open_file(synthesize_to(folder.file("model.leaf"), in_format(quant::FormatId::q4, 65536))));
+  std::uint64_t most = 0, whole = 0, planned = 0;
+  for (std::uint64_t bytes = 0; planned < 400; bytes += 32 << 10) {
+    REQUIRE(bytes < std::uint64_t{1} << 30);
+    CAPTURE(bytes);
+    offload::HostMemory host;
+    host.available = std::uint64_t{1} << 32;
+    runtime::LoadOptions options;
+    options.ctx_size = 64;
+    options.threads = 1;
+    options.memory = SizeText{.bytes = bytes};
+    const auto plan = [&]() -> std::optional<runtime::PlannedModel> {
+      try {
+        return runtime::plan_model(index, options, host, 0, nullptr);
+      } catch (const Error&) { return {}; }
+    };
+    const auto without = plan();
+    runtime::plan_for_speculation(options, Lookup::automatic, false);
+    const auto with = plan();
+    REQUIRE(with.has_value() == without.has_value());
+    if (!with) continue;
+    planned++;
+    REQUIRE(with->ctx_size == without->ctx_size);
+    CHECK(with->plan.total <= bytes);
+    const std::uint64_t streamed = without->plan.streamed_bytes;
+    CHECK(with->plan.streamed_bytes <= streamed + streamed / 30 + (streamed > 0 ? 65536 : 0));  // chunks are residents or not, as a whole
+    if (streamed > 0) most = std::max(most, with->logit_rows);
+    if (streamed == 0) whole = std::max(whole, with->logit_rows);
+  }
+  CHECK(most > 1);
+  CHECK(whole == runtime::kMostDrafts + 1);
+}
