@@ -18,8 +18,8 @@ struct LengthClass {
   std::size_t least;
   double of_repeats, of_copies;
 };
-constexpr LengthClass kLengths[] = {{0, 0.05, 0.3}, {1, 0.05, 0.4}, {2, 0.15, 0.5}, {3, 0.3, 0.6},
-                                    {4, 0.45, 0.7}, {6, 0.6, 0.8},  {9, 0.8, 0.9}};
+constexpr LengthClass kLengths[] = {{0, 0.05, 0.15}, {1, 0.05, 0.2}, {2, 0.15, 0.25}, {3, 0.3, 0.35},
+                                    {4, 0.45, 0.5},  {6, 0.6, 0.7},  {9, 0.8, 0.85}};
 constexpr double kLaterPrior = 0.75;  // of drafts from the text, behind one that was right
 constexpr DraftRates kModelPrior = {0.6, 0.6};
 constexpr std::uint64_t kPlainStepEvery = 64;  // how old the time of a step without drafts may be
