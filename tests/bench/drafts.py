@@ -1,31 +1,15 @@
 #!/usr/bin/env python3
 """What drafts give: `run` without and with them, alternating; tokens must be equal. Standard library only.
 
-usage: drafts.py LEAFCUTTER MODEL.leaf [--memory SIZE --link disk=RATE] [--rounds 5]        look-up, on texts that repeat and on one that does not
+usage: drafts.py LEAFCUTTER MODEL.leaf [--memory SIZE --link disk=RATE] [--rounds 5]        look-up, on texts that repeat and on others (draft_texts.py)
        drafts.py LEAFCUTTER MODEL.leaf --draft SMALL.leaf --ids-file FILE [--prompt-tokens 60] [...]   a draft model, by tokens a step
 
-The texts are for a small English chat model. A round in which others took more than a third of a core is dropped and counted.
+A round in which others took more than a third of a core (--others) is dropped and counted.
 """
 import argparse
 
+from draft_texts import OTHERS, REPEATING
 from measure import MOST_OTHERS, Run, spread
-
-ANTS = (
-    "Leafcutter ants cut what they cannot carry into pieces. They walk along a path which can be a hundred metres long, and every ant knows the way by its smell. The leaves are not eaten: in the nest "
-    "smaller workers chew them into a soft paste, on which a fungus grows. The fungus is the food of the whole colony. When the weather is wet the ants wait, because a wet leaf is heavy and spoils the "
-    "garden. A colony may have eight million workers and live for fifteen years, and its chambers reach six metres below the ground."
-)
-TABLE = (
-    "List the ants, bees and wasps of this table as CSV lines name,family,size.\n\n| name | family | size |\n|---|---|---|\n| leafcutter ant | Formicidae | 14 mm |\n| honey bee | Apidae | 15 mm |\n"
-    "| bumble bee | Apidae | 25 mm |\n| paper wasp | Vespidae | 20 mm |\n| hornet | Vespidae | 35 mm |\n| carpenter ant | Formicidae | 13 mm |\n| sweat bee | Halictidae | 8 mm |\n"
-)
-TEXTS = {
-    "a text copied": [f"{ANTS}\n\nHere is the same text once more, word for word:\n\nLeafcutter ants cut", "-n", 120],
-    "a table rewritten": [TABLE, "--chat", "-n", 160],
-    "a summary": [f"Summarize what follows in a few sentences.\n\n{ANTS}", "--chat", "-n", 160],
-    "a story": ["Write a short story about a lighthouse keeper who finds a strange clock on the beach.", "--chat", "-n", 200],
-    "a story, sampled": ["Write a short story about a lighthouse keeper who finds a strange clock on the beach.", "--chat", "-n", 200, "--temp", 0.8, "--seed", 5],
-}
 
 
 def compare(options, name, prompt, contenders):
@@ -38,7 +22,7 @@ def compare(options, name, prompt, contenders):
             base += ["--" + flag.replace("_", "-"), getattr(options, flag)]
     for _ in range(options.rounds):
         together = {contender: Run([str(word) for word in base + flags]) for contender, flags in contenders.items()}
-        if max(run.others for run in together.values()) > MOST_OTHERS:
+        if max(run.others for run in together.values()) > options.others:
             dropped += 1
             continue
         for contender, run in together.items():
@@ -58,7 +42,7 @@ def compare(options, name, prompt, contenders):
         print(
             f"{name}, {len(ids)} tokens: {contender} {spread(pairs)} of {spread([done['tokens_per_s'] for done in runs[plain]])} tok/s; "
             f"predicted {spread([done['speculation']['predicted_gain'] for done in runs[contender]])}; "
-            f"{counts['accepted']} of {counts['drafted']} drafts in {counts['steps']} steps, acceptance {counts['acceptance']:.2f}; {dropped} rounds dropped",
+            f"{counts['accepted']} of {counts['drafted']} drafts in {counts['steps']} steps, acceptance {counts['acceptance']:.2f}, {len(ids) / last['steps']:.2f} tokens a step; {dropped} rounds dropped",
             flush=True,
         )
 
@@ -71,7 +55,8 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--prompt-tokens", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="texts whose name begins so")
+    parser.add_argument("--others", type=float, default=MOST_OTHERS, help="cores that others may take before a round is dropped; a throttled disk bears more")
+    parser.add_argument("--only", help="texts whose name begins so, several separated by commas")
     options = parser.parse_args()
     if options.draft:
         with open(options.ids_file, encoding="ascii") as file:
@@ -83,8 +68,8 @@ def main():
         contenders["with look-up"] = ["--draft", options.draft]
         compare(options, "a text continued", ["--ids", ids, "-n", 120, "--ignore-eos"], contenders)
         return
-    for name, prompt in TEXTS.items():
-        if name.startswith(options.only or ""):
+    for name, prompt in (REPEATING | OTHERS).items():
+        if name.startswith(tuple((options.only or "").split(","))):
             compare(options, name, prompt, {"without": ["--lookup", "off"], "auto": ["--lookup", "auto"]})
 
 
