@@ -143,25 +143,28 @@ class ProductProbe {
   std::vector<kernels::ActivationGroup> groups_;
 };
 
-double attention_rate(ThreadTeam& team, std::size_t row_count) {
-  constexpr std::size_t kHeads = 8, kHeadDim = 128, kPositions = 512, kRowsAPiece = 32;
-  const std::size_t row_bytes = kernels::kv_row_bytes(kernels::KvType::f16, kHeadDim);
-  const PageBuffer keys(kHeads * kPositions * row_bytes, "attention probe"), values(kHeads * kPositions * row_bytes, "attention probe");
+// Caches of layers lie one behind the other in the buffer, each attended to once in turn: a step's keys are cold when one row needs them.
+double attention_rate(ThreadTeam& team, const PageBuffer& buffer, std::size_t row_count) {
+  constexpr std::size_t kHeads = 8, kHeadDim = 128, kPositions = 512, kRowsAPiece = 32, kMostLayers = 16;
+  const std::size_t row_bytes = kernels::kv_row_bytes(kernels::KvType::f16, kHeadDim), half = kHeads * kPositions * row_bytes;
+  const std::size_t caches = buffer.size() / (2 * half), layers = row_count == 1 ? std::min(kMostLayers, caches) : 1;
   const std::vector<float> q(row_count * kHeads * kHeadDim, 0.01f);
   std::vector<float> y(q.size());
   const std::size_t scratch_floats = kernels::attention_scratch_floats(kHeadDim, 1);
   std::vector<float> scratch(team.size() * scratch_floats);
   std::vector<kernels::AttentionRow> rows(row_count);
-  for (kernels::AttentionRow& row : rows) {
-    row = {};
-    row.k = keys.data();
-    row.v = values.data();
-    row.head_stride = kPositions * row_bytes;
-    row.visible = kPositions;
-  }
   const kernels::Attention attention = kernels::attention_kernel(kernels::default_isa());
   const std::size_t rows_a_piece = std::min(row_count, kRowsAPiece);
-  const double seconds = median_seconds(7, [&] {
+  std::size_t cache = 0;
+  const auto attend = [&] {
+    const std::byte* const keys = buffer.data() + cache++ % caches * 2 * half;
+    for (kernels::AttentionRow& row : rows) {
+      row = {};
+      row.k = keys;
+      row.v = keys + half;
+      row.head_stride = kPositions * row_bytes;
+      row.visible = kPositions;
+    }
     team.run(kHeads * (row_count / rows_a_piece), [&](std::size_t piece, std::size_t thread) {
       kernels::AttentionArgs args{};
       args.type = kernels::KvType::f16;
@@ -180,8 +183,11 @@ double attention_rate(ThreadTeam& team, std::size_t row_count) {
       args.scratch = scratch.data() + thread * scratch_floats;
       attention(args);
     });
+  };
+  const double seconds = median_seconds(7, [&] {
+    for (std::size_t layer = 0; layer < layers; layer++) attend();
   });
-  return 4.0 * kHeads * kHeadDim * kPositions * static_cast<double>(row_count) / seconds / 1e9;
+  return 4.0 * kHeads * kHeadDim * kPositions * static_cast<double>(row_count * layers) / seconds / 1e9;
 }
 
 double check_rate(const PageBuffer& buffer) {
@@ -262,9 +268,9 @@ HostRates measure_host_rates(std::size_t threads, const std::string& file, const
       rates.meeting_s = ProductProbe(team, buffer, rates.products.front()).meeting_seconds();
       contention(team, buffer, rates);
     }
+    rates.attention_gop_s = attention_rate(team, buffer, 128);
+    rates.attention_one_row_gop_s = attention_rate(team, buffer, 1);
   }
-  rates.attention_gop_s = attention_rate(team, 128);
-  rates.attention_one_row_gop_s = attention_rate(team, 1);
   if (!file.empty()) {
     try {
       constexpr std::uint64_t kDiskBytes = std::uint64_t{256} << 20;

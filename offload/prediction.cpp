@@ -47,6 +47,16 @@ double meetings_of(compress::ModuleKind kind) {
   }
 }
 
+// Of few rows the first query that meets a key brings it from memory, at the rate of a query that shares its keys with no other; those that share it find it there. Of many rows reading is the smaller part.
+double attention_seconds(const StepModule& step, const HostRates& rates) {
+  const double many = static_cast<double>(step.attention_operations) / (rates.attention_gop_s * 1e9);
+  if (step.rows >= kManyAttentionRows) return many + static_cast<double>(step.kv_bytes) / (rates.memory_gb_s * 1e9);
+  const double share = 1 / static_cast<double>(std::max<std::uint64_t>(1, step.rows * step.heads_a_key));
+  const double first = std::max(share * static_cast<double>(step.attention_operations) / (rates.attention_one_row_gop_s * 1e9),
+                                static_cast<double>(step.kv_bytes) / (rates.memory_gb_s * 1e9));
+  return first + (1 - share) * many;
+}
+
 // Every product takes the longer of moving its weights and doing its arithmetic; what lies between products is counted by bytes and by meetings of the threads.
 ModuleTime module_time(const LeafIndex& index, const StepModule& step, const HostRates& rates) {
   const compress::ModuleEntry& module = index.modules.at(step.module);
@@ -60,9 +70,8 @@ ModuleTime module_time(const LeafIndex& index, const StepModule& step, const Hos
                          (rate.many_rows_gop_s * 1e9);
     (moving >= doing ? time.memory : time.compute) += std::max(moving, doing);
   }
-  const double attention = step.rows < kManyAttentionRows ? rates.attention_one_row_gop_s : rates.attention_gop_s;
-  time.compute += static_cast<double>(step.attention_operations) / (attention * 1e9);
-  time.memory += static_cast<double>(step.kv_bytes + step.row_bytes) / (rates.memory_gb_s * 1e9);
+  time.compute += attention_seconds(step, rates);
+  time.memory += static_cast<double>(step.row_bytes) / (rates.memory_gb_s * 1e9);
   time.compute += meetings_of(module.kind) * rates.meeting_s;
   return time;
 }

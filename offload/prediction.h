@@ -31,7 +31,7 @@ struct HostRates {
   double lookup_s = 0;        // reading a row of an embedding, transfer included
   std::vector<ProductRates> products;
   double attention_gop_s = 0;          // attention of many rows, all threads
-  double attention_one_row_gop_s = 0;  // of one row, which shares the keys it reads with no other
+  double attention_one_row_gop_s = 0;  // of one row of heads that share the keys they read with no other, from memory
   double meeting_s = 0;   // what a product takes beyond moving its weights: handing it out, pieces that do not come out even, meeting again
   double check_gb_s = 0;  // hashing, one thread
   double decode_gb_s = 0;  // zstd, one thread, bytes that come out

@@ -16,6 +16,7 @@ struct StepModule {
   std::uint64_t kv_bytes = 0;                 // keys and values read
   std::uint64_t most_keys = 0, all_keys = 0;  // that are seen by the row which sees the most; by all rows, added up
   std::uint64_t row_bytes = 0;                // moved by what works row by row: norms, activations, sums, quantizing
+  std::uint64_t heads_a_key = 1;              // query heads that share a KV head
 };
 
 struct BufferNeed {

@@ -1,5 +1,7 @@
 #include "runtime/step_program_builder.h"
 
+#include <algorithm>
+
 namespace leafcutter::runtime {
 
 using compress::ModuleKind;
@@ -27,6 +29,7 @@ offload::StepProgram step_program(const compress::LeafIndex& index, std::uint64_
       const bool bidirectional = index.model.position == compress::PositionKind::segment_relative_bias;
       const std::uint64_t seen = bidirectional ? positions : positions - rows / 2;
       step.most_keys = positions;
+      step.heads_a_key = std::max<std::uint64_t>(1, layer.heads / std::max<std::uint64_t>(1, layer.kv_heads));
       step.all_keys = rows * seen;
       step.attention_operations = std::uint64_t{layer.heads} * (4 * layer.head_dim + bidirectional) * step.all_keys;
       step.row_bytes += rows * 4 * std::uint64_t{layer.heads} * layer.head_dim * sizeof(float);

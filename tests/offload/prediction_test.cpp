@@ -93,6 +93,23 @@ TEST_CASE("attention of one row goes at a rate of its own, that of many rows at 
   CHECK(near(slow_blocks.prefill.compute_seconds, 10 * before.compute_seconds, 0.01));
 }
 
+TEST_CASE("heads that share keys wait once for them to come from memory") {
+  const compress::LeafIndex index = tiny_index();
+  StepProgram apart = program_of(index, 1, 1), shared = apart;
+  for (StepModule& module : shared.modules) module.heads_a_key = 4;
+  const Plan plan = all_streamed(index, apart, 1 << 20);
+  HostRates rates = fast_rates(1e9);
+  rates.attention_one_row_gop_s /= 10;
+  const auto compute_seconds = [&](const StepProgram& program) {
+    return predict(index, plan, program, program, 1, rates, {}).decode.compute_seconds;
+  };
+  CHECK(near(compute_seconds(shared), compute_seconds(apart) * (10.0 / 4 + 3.0 / 4) / 10, 0.01));
+  // Keys of more bytes than those that were measured: no faster than memory gives them.
+  for (StepModule& module : apart.modules) module.kv_bytes = static_cast<std::uint64_t>(kComputeSeconds * 1e9) * 100;
+  rates.memory_gb_s = 1;
+  CHECK(near(compute_seconds(apart), static_cast<double>(apart.modules.size()) * kComputeSeconds * 100, 0.01));
+}
+
 TEST_CASE("a module that is held for its blocks of rows leaves the ring no room to read ahead") {
   const compress::LeafIndex index = tiny_index();
   const StepProgram whole = program_of(index, 64, 0), blocks = program_of(index, 64, 16);
