@@ -146,8 +146,10 @@ TEST_CASE("slow: LLaMA on the CUDA device, in every format, resident and copied,
   for (const quant::FormatId format : {quant::FormatId::q4, quant::FormatId::q8, quant::FormatId::f16, quant::FormatId::f32}) {
     CAPTURE(static_cast<int>(format));
     const DeviceCase c(synthesize_to(folder.file("model.leaf"), in_format(format, 65536)), false, kernels::KvType::f16);
-    check(c, {.tolerance = tolerance_of(format)}, {.seed = 1});
     check(c, {.device_mib = 30, .tolerance = tolerance_of(format)}, {.seed = 2, .threads = {gpu::emulation::ThreadOrder::random, 5}});
+    // What else may lie where has nothing to do with the format.
+    if (format != quant::FormatId::q4) continue;
+    check(c, {.tolerance = tolerance_of(format)}, {.seed = 1});
     check(c, {.tolerance = tolerance_of(format), .host_share = 0.3}, {.seed = 3});
   }
 }
