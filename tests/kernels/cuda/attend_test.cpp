@@ -196,7 +196,8 @@ class Problem {
 
 constexpr float kTolerance = 4e-6f;  // values are of order 1
 
-void check_all_orders(const Shape& shape, const std::vector<Row>& rows, std::size_t gap = 0) {
+void check_all_orders(const Shape& shape, const std::vector<Row>& rows, std::size_t gap = 0,
+                      std::size_t orders = std::size(kThreadOrders)) {
   CAPTURE(shape.heads);
   CAPTURE(shape.kv_heads);
   CAPTURE(shape.head_dim);
@@ -205,7 +206,7 @@ void check_all_orders(const Shape& shape, const std::vector<Row>& rows, std::siz
   const Problem problem(shape, rows, gap);
   const std::vector<float> want = problem.reference();
   std::vector<float> first;
-  for (const auto& order : kThreadOrders) {
+  for (const auto& order : std::span(kThreadOrders).first(orders)) {
     const std::vector<float> got = problem.run(order);
     CHECK(problem.largest_difference(got, want) <= kTolerance);
     if (first.empty()) first = got;
@@ -341,6 +342,7 @@ TEST_CASE("slow: attend on a card agrees with the double reference for every hea
       for (const bool biased : {false, true})
         for (const std::size_t group : {1, 4, 8}) {
           check_all_orders({group, 1, head_dim, type, biased}, {{0, 1}, {1, 63}, {2, 64}, {3, 65}, {0, 200}, {1, 1000}});
-          check_all_orders({group, 1, head_dim, type, biased}, prompt_of(20, 180));
+          // Which heads share keys changes nothing about who waits for whom.
+          check_all_orders({group, 1, head_dim, type, biased}, prompt_of(20, 180), 0, group == 4 ? std::size(kThreadOrders) : 1);
         }
 }
