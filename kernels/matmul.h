@@ -40,9 +40,9 @@ Matmul matmul_kernel(Layout layout, Isa isa);
 // Decodes in double and sums in double: what tests compare with.
 void matmul_reference(Layout layout, const MatmulArgs& args);
 
-// weights[rows 0..15][k] of one strip as floats, out[r * k + i]: the meaning of the bytes. For row look-ups and tests.
+// weights[rows 0..15][k] of one strip as floats, out[r * k + i]: the meaning of the bytes, as plain code. For tests.
 void decode_strip(Layout layout, const std::byte* strip, std::size_t k, float* out);
-// The same for one row of the strip, out[0..k).
+// The same, bit for bit, for one row of the strip, out[0..k), at a nanosecond or two a value.
 void decode_strip_row(Layout layout, const std::byte* strip, std::size_t k, std::size_t row, float* out);
 
 }  // namespace leafcutter::kernels

@@ -77,12 +77,9 @@ void matmul_reference(Layout layout, const MatmulArgs& a) {
     }
 }
 
-void decode_strip_row(Layout layout, const std::byte* strip, std::size_t k, std::size_t row, float* out) {
-  for (std::size_t i = 0; i < k; i++) out[i] = static_cast<float>(weight(layout, strip, row, i));
-}
-
 void decode_strip(Layout layout, const std::byte* strip, std::size_t k, float* out) {
-  for (std::size_t r = 0; r < kStripRows; r++) decode_strip_row(layout, strip, k, r, out + r * k);
+  for (std::size_t r = 0; r < kStripRows; r++)
+    for (std::size_t i = 0; i < k; i++) out[r * k + i] = static_cast<float>(weight(layout, strip, r, i));
 }
 
 }  // namespace leafcutter::kernels

@@ -104,7 +104,8 @@ void HostProducts::run_piece(const Piece& piece, std::size_t thread) {
   float *by_row = work_.decoded(thread), *by_line = by_row + kernels::kStripRows * k;
   for (std::size_t s = 0; s < piece.args.strips; s++) {
     const std::size_t output = s * kernels::kStripRows;
-    kernels::decode_strip(matrix.tensor->layout, piece.args.weights + s * matrix.tensor->strip_bytes(), k, by_row);
+    for (std::size_t r = 0; r < kernels::kStripRows; r++)
+      kernels::decode_strip_row(matrix.tensor->layout, piece.args.weights + s * matrix.tensor->strip_bytes(), k, r, by_row + r * k);
     for (std::size_t i = 0; i < k; i++)
       for (std::size_t r = 0; r < kernels::kStripRows; r++) by_line[i * kernels::kStripRows + r] = by_row[r * k + i];
     kernels::MatmulArgs strip = piece.args;

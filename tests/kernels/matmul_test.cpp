@@ -140,18 +140,37 @@ TEST_CASE("no bias and no rows are fine") {
   }
 }
 
-TEST_CASE("decode_strip and its rows say the same, and unknown layouts have no kernel") {
+TEST_CASE("a strip's rows are decoded to the bits of the plain code, for every layout and width") {
   std::mt19937 random(5);
-  for (const Layout layout : kLayouts) {
-    std::vector<std::byte> strip(strip_bytes(layout, 70));
-    random_strip(layout, 70, random, strip.data());
-    std::vector<float> all(16 * 70), row(70);
-    decode_strip(layout, strip.data(), 70, all.data());
-    for (std::size_t r = 0; r < 16; r++) {
-      decode_strip_row(layout, strip.data(), 70, r, row.data());
-      CHECK(std::equal(row.begin(), row.end(), all.begin() + static_cast<std::ptrdiff_t>(r * 70)));
+  for (const Layout layout : kLayouts)
+    for (const std::size_t k : {1, 4, 31, 32, 33, 70, 96, 127, 128, 129, 300, 576}) {
+      CAPTURE(static_cast<int>(layout));
+      CAPTURE(k);
+      std::vector<std::byte> strip(strip_bytes(layout, k));
+      random_strip(layout, k, random, strip.data());
+      std::vector<float> all(16 * k), row(k + 1, 7.0f);
+      decode_strip(layout, strip.data(), k, all.data());
+      for (std::size_t r = 0; r < 16; r++) {
+        decode_strip_row(layout, strip.data(), k, r, row.data());
+        CHECK(std::memcmp(row.data(), all.data() + r * k, k * sizeof(float)) == 0);
+        CHECK(row[k] == 7.0f);
+      }
     }
-  }
+}
+
+TEST_CASE("negative scales and codes of zero keep the sign of a zero") {
+  for (const Layout layout : kLayouts)
+    for (const std::byte every : {std::byte{0x80}, std::byte{0x88}}) {  // small negative floats and halves; codes that mean zero
+      std::vector<std::byte> strip(strip_bytes(layout, 64), every);
+      std::vector<float> all(16 * 64), row(64);
+      decode_strip(layout, strip.data(), 64, all.data());
+      decode_strip_row(layout, strip.data(), 64, 3, row.data());
+      CAPTURE(static_cast<int>(layout));
+      CHECK(std::memcmp(row.data(), all.data() + 3 * 64, 64 * sizeof(float)) == 0);
+    }
+}
+
+TEST_CASE("unknown layouts have no kernel") {
   for (const IsaInfo& isa : isa_table()) CHECK_FALSE(static_cast<bool>(matmul_kernel(Layout::plain, isa.isa)));
   CHECK(strip_bytes(Layout::plain, 100) == 0);
 }
