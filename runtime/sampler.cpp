@@ -21,6 +21,8 @@ std::uint64_t split_mix(std::uint64_t& state) {
   return z ^ (z >> 31);
 }
 
+constexpr std::size_t kSortedAtOnce = 256;  // a draw seldom gets further
+
 bool likelier(const std::pair<float, std::uint32_t>& a, const std::pair<float, std::uint32_t>& b) {
   return a.first != b.first ? a.first > b.first : a.second < b.second;
 }
@@ -53,6 +55,7 @@ std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std
   if (options_.temperature == 0) return static_cast<std::uint32_t>(kernels::arg_max(logits));
 
   candidates_.clear();
+  sorted_ = 0;
   candidates_.reserve(logits.size());
   for (std::uint32_t id = 0; id < logits.size(); id++)
     if (logits[id] > -INFINITY) candidates_.emplace_back(logits[id], id);  // NaN is left out too
@@ -73,10 +76,11 @@ std::uint32_t Sampler::sample(std::span<const float> logits, std::span<const std
   if (options_.temperature_first)
     for (auto& candidate : candidates_) candidate.first /= options_.temperature;
 
-  // Only as many are sorted as may be kept.
-  const std::size_t keep = options_.top_k == 0 ? candidates_.size() : std::min<std::size_t>(options_.top_k, candidates_.size());
-  std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(keep), candidates_.end(), likelier);
-  candidates_.resize(keep);
+  if (options_.top_k > 0) {
+    sort_first(options_.top_k);
+    candidates_.resize(std::min<std::size_t>(options_.top_k, candidates_.size()));
+    sorted_ = candidates_.size();
+  }
   return draw(temperature);
 }
 
@@ -90,32 +94,46 @@ std::uint32_t Sampler::sample_best(std::span<const kernels::Ranked> best) {
   if (options_.temperature > 0)
     for (const kernels::Ranked& candidate : best)
       if (candidate.value > -INFINITY) candidates_.emplace_back(candidate.value, candidate.index);
+  sorted_ = candidates_.size();
   return candidates_.empty() ? best[0].index : draw(options_.temperature);
 }
 
+void Sampler::sort_first(std::size_t count) {
+  if (count <= sorted_) return;
+  const std::size_t end = std::min(candidates_.size(), std::max({count, 4 * sorted_, kSortedAtOnce}));
+  const auto at = [&](std::size_t i) { return candidates_.begin() + static_cast<std::ptrdiff_t>(i); };
+  if (end < candidates_.size()) std::nth_element(at(sorted_), at(end - 1), candidates_.end(), likelier);
+  std::sort(at(sorted_), at(end), likelier);
+  sorted_ = end;
+}
+
+// Sums come before what they are of is sorted, or behind it: how nth_element leaves the rest is the library's affair, and must not show in a sum's last digit.
 std::uint32_t Sampler::draw(double temperature) {
-  const auto weight = [&](std::size_t i, double divisor) {
-    return std::exp((static_cast<double>(candidates_[i].first) - candidates_[0].first) / divisor);
-  };
+  const double top =
+      std::max_element(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) { return a.first < b.first; })->first;
+  const auto weight = [&](std::size_t i, double divisor) { return std::exp((candidates_[i].first - top) / divisor); };
   std::size_t kept = candidates_.size();
   if (options_.top_p < 1) {
     double all = 0, sum = 0;
     for (std::size_t i = 0; i < kept; i++) all += weight(i, 1);
-    for (std::size_t i = 0; i < kept; i++)
-      if ((sum += weight(i, 1)) >= options_.top_p * all) {
-        kept = i + 1;
-        break;
-      }
+    for (std::size_t i = 0; i < kept; i++) {
+      sort_first(i + 1);
+      if ((sum += weight(i, 1)) >= options_.top_p * all) kept = i + 1;
+    }
   }
   if (options_.min_p > 0)
-    for (std::size_t i = 1; i < kept; i++)
+    for (std::size_t i = 1; i < kept; i++) {
+      sort_first(i + 1);
       if (weight(i, 1) < options_.min_p) kept = i;
+    }
 
   double all = 0;
   for (std::size_t i = 0; i < kept; i++) all += weight(i, temperature);
   double at = random() * all;
-  for (std::size_t i = 0; i < kept; i++)
+  for (std::size_t i = 0; i < kept; i++) {
+    sort_first(i + 1);
     if ((at -= weight(i, temperature)) < 0) return candidates_[i].second;
+  }
   return candidates_[kept - 1].second;
 }
 

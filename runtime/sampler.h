@@ -39,10 +39,12 @@ class Sampler {
 
  private:
   std::uint32_t draw(double temperature);  // from candidates_, likeliest first
+  void sort_first(std::size_t count);      // of candidates_, at least
   double random();                         // [0, 1)
   SamplingOptions options_;
   std::uint64_t state_[2];
   std::vector<std::pair<float, std::uint32_t>> candidates_;
+  std::size_t sorted_ = 0;           // the likeliest of candidates_ that lie first and in order
   std::vector<std::uint32_t> seen_;  // ids that the penalty is for
 };
 
