@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <stop_token>
 #include <vector>
 
 namespace {
@@ -24,18 +25,25 @@ void soak(leafcutter::Model& model, double seconds) {
   options.max_tokens = kTokens;
   options.ignore_end = true;
   options.lookup = "off";
+  std::stop_source over;
+  options.cancel = over.get_token();
   while (seconds_since(start) < seconds) {
     options.seed = random();
     std::vector<std::uint32_t> prompt(kPrompt);
     for (std::uint32_t& id : prompt) id = static_cast<std::uint32_t>(random() % model.vocabulary_size());
-    model.generate(prompt, options, [&](const leafcutter::Token&) {
-      tokens++;
-      const double now = seconds_since(start);
-      if (now - printed < 1) return;
-      printed = now;
-      std::printf("%.3f %llu\n", now, tokens);
-      std::fflush(stdout);
-    });
+    try {
+      model.generate(prompt, options, [&](const leafcutter::Token&) {
+        tokens++;
+        const double now = seconds_since(start);
+        if (now >= seconds) over.request_stop();  // an answer of 10 billion weights may take minutes more
+        if (now - printed < 1) return;
+        printed = now;
+        std::printf("%.3f %llu\n", now, tokens);
+        std::fflush(stdout);
+      });
+    } catch (const leafcutter::Error& e) {
+      if (e.kind() != leafcutter::ErrorKind::cancelled) throw;
+    }
   }
 }
 
