@@ -49,7 +49,7 @@ std::string raw(T value) {
 const std::vector<std::byte> kEight(32, std::byte{1});
 const std::string kCounts0 = raw<std::uint64_t>(0);
 
-const BadFile kBad[] = {
+const BadFile kBadHeaders[] = {
     {"nothing", [] { return std::string(); }, {"magic"}},
     {"another magic", [] { return "GGML" + raw(3u) + kCounts0 + kCounts0; }, {"does not begin with GGUF"}},
     {"magic alone", [] { return std::string("GGUF"); }, {"version"}},
@@ -212,7 +212,7 @@ TEST_CASE("a good GGUF header gives metadata and tensors with offsets from the s
 }
 
 TEST_CASE("a bad GGUF header is refused with file, place and reason") {
-  for (const BadFile& bad : kBad) {
+  for (const BadFile& bad : kBadHeaders) {
     CAPTURE(bad.name);
     const std::string bytes = bad.bytes();
     leafcutter::test::expect_error([&] { parse(bytes_of(bytes)); }, {"model.gguf"});

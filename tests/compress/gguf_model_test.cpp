@@ -64,7 +64,7 @@ struct BadModel {
   const char* part;
 };
 
-const BadModel kBad[] = {
+const BadModel kBadModels[] = {
     {"no metadata", [] { return with_metadata([](GgufBytes&) {}); }, "architecture"},
     {"another architecture", [] { return with_metadata([](GgufBytes& g) { g.put("general.architecture", "gemma2"); }); }, "gemma2"},
     {"no sizes", [] { return with_metadata([](GgufBytes& g) { g.put("general.architecture", "llama"); }); }, "llama.embedding_length"},
@@ -190,7 +190,7 @@ TEST_CASE("factors of rope_freqs.weight and scalings of the metadata are honoure
 }
 
 TEST_CASE("a GGUF that is no model we can run is refused with file and reason") {
-  for (const BadModel& bad : kBad) {
+  for (const BadModel& bad : kBadModels) {
     CAPTURE(bad.name);
     leafcutter::test::expect_error([&] { open(bad.make()); }, {"model.gguf", bad.part});
   }

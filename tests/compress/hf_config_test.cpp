@@ -24,7 +24,7 @@ struct BadConfig {
   const char* part;
 };
 
-const BadConfig kBad[] = {
+const BadConfig kBadConfigs[] = {
     {"", "no JSON at byte"},
     {"[1, 2]", "no JSON object"},
     {"{\"a\": 1", "no JSON at byte"},
@@ -93,7 +93,7 @@ TEST_CASE("scalings are read in the spellings of old and new configs") {
 }
 
 TEST_CASE("a config that cannot be is refused with file, field and what was found") {
-  for (const BadConfig& bad : kBad) {
+  for (const BadConfig& bad : kBadConfigs) {
     CAPTURE(bad.text.substr(0, 300));
     leafcutter::test::expect_error([&] { read(bad.text); }, {"config.json", bad.part});
   }

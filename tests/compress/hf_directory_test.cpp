@@ -129,7 +129,7 @@ void write_torch(const Folder& f, const std::string& name, const std::function<v
   f.write(name, compress::test::torch_archive(compress::test::state_dict_pickle(tensors), storages).file());
 }
 
-const BadFolder kBad[] = {
+const BadFolder kBadDirectories[] = {
     {"an empty folder", [](const Folder&) {}, {"config.json"}},
     {"a config alone", [](const Folder& f) { f.write("config.json", small_config()); }, {"model.safetensors"}},
     {"a .bin that is none",
@@ -366,7 +366,7 @@ TEST_CASE("end and begin ids: the tokenizer's names first, then generation_confi
 }
 
 TEST_CASE("a bad folder is refused with file and reason") {
-  for (const BadFolder& bad : kBad) {
+  for (const BadFolder& bad : kBadDirectories) {
     CAPTURE(bad.name);
     const Folder f;
     bad.make(f);

@@ -36,7 +36,7 @@ struct BadFile {
   const char* part;
 };
 
-const BadFile kBad[] = {
+const BadFile kBadTokenizers[] = {
     {"", "no JSON at byte"},
     {"7", "has no model"},
     {"{}", "has no model"},
@@ -137,7 +137,7 @@ TEST_CASE("what is not served leaves a note and no tokenizer") {
 }
 
 TEST_CASE("a bad tokenizer.json is refused with file and field") {
-  for (const BadFile& bad : kBad) {
+  for (const BadFile& bad : kBadTokenizers) {
     CAPTURE(bad.text.substr(0, 300));
     leafcutter::test::expect_error([&] { read(bad.text); }, {"tokenizer.json", bad.part});
   }

@@ -40,7 +40,7 @@ struct BadPickle {
   std::vector<std::string> parts;
 };
 
-const BadPickle kBad[] = {
+const BadPickle kBadPickles[] = {
     {"nothing", "", {"offset 0", "needs 1 bytes"}},
     {"text", "hello", {"does not begin with PROTO"}},
     {"protocol 0", std::string("(dp0\n."), {"does not begin with PROTO"}},
@@ -232,7 +232,7 @@ TEST_CASE("a memo bomb stays as small as it is written, and a list that holds it
 }
 
 TEST_CASE("a bad pickle is refused with offset, opcode or global, and nothing of it runs") {
-  for (const BadPickle& bad : kBad) {
+  for (const BadPickle& bad : kBadPickles) {
     CAPTURE(bad.name);
     leafcutter::test::expect_error([&] { read(bad.bytes); }, {"model.pt, entry a/data.pkl, offset "});
     for (const std::string& part : bad.parts) leafcutter::test::expect_error([&] { read(bad.bytes); }, {part});

@@ -23,7 +23,7 @@ struct BadHeader {
   const char* message;  // a part of it
 };
 
-const BadHeader kBad[] = {
+const BadHeader kBadHeaders[] = {
     {"empty", "", 0, "no JSON"},
     {"an array", "[]", 0, "no JSON object"},
     {"deep nesting", std::string(100'000, '['), 0, "nested deeper"},
@@ -58,7 +58,7 @@ TEST_CASE("a good header gives its tensors in file order, with offsets from the 
 }
 
 TEST_CASE("a bad header is refused with file, place and reason") {
-  for (const BadHeader& bad : kBad) {
+  for (const BadHeader& bad : kBadHeaders) {
     CAPTURE(bad.name);
     try {
       parse(bad.header, bad.data_bytes);

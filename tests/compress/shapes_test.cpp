@@ -78,7 +78,7 @@ TEST_CASE("every shape can be laid out in every format that can be made") {
 }
 
 TEST_CASE("synthetic CPM-Ant weights have a variance of 1 under the root of their inputs") {
-  const test::TemporaryFolder folder;
+  const leafcutter::test::TemporaryFolder folder;
   ModelDescription model = find_shape("cpm-ant-300m").value();
   model.dim = 96;
   model.vocab_size = 64;

@@ -66,7 +66,7 @@ BadFile value(const char* name, const std::function<void(PickleBytes&)>& put, st
 using T = TorchBytesTensor;
 using P = PickleBytes;
 
-const BadFile kBad[] = {
+const BadFile kBadCheckpoints[] = {
     {"an empty file", [] { return std::string(); }, {"does not begin as a zip"}},
     {"two bytes", [] { return std::string("PK"); }, {"does not begin as a zip"}},
     {"safetensors by another name", [] { return std::string(100, '{'); }, {"does not begin as a zip"}},
@@ -122,16 +122,32 @@ const BadFile kBad[] = {
     tensor("a negative dimension", [](T& t) { t.shape[0] = -2; }, {"tensor w", "shape is negative: -2"}),
     tensor("a dimension too large", [](T& t) { t.shape[0] = 3; }, {"tensor w", "element 8 of a storage of 6"}),
     tensor("a huge dimension", [](T& t) { t.shape[0] = kHuge; }, {"tensor w", "larger than any file"}),
-    tensor("huge dimensions that overflow", [](T& t) { t.shape = {kHuge, kHuge}; }, {"tensor w", "larger than any file"}),
-    tensor("an expanded dimension that overflows", [](T& t) { t.shape = {kHuge, 3}, t.strides = {0, 1}; }, {"larger than any file"}),
+    tensor("huge dimensions that overflow",
+           [](T& t) {
+             t.shape = {kHuge, kHuge};
+           },
+           {"tensor w", "larger than any file"}),
+    tensor("an expanded dimension that overflows",
+           [](T& t) {
+             t.shape = {kHuge, 3}, t.strides = {0, 1};
+           },
+           {"larger than any file"}),
     tensor("a negative stride", [](T& t) { t.strides[0] = -3; }, {"tensor w", "strides is negative: -3"}),
     tensor("the smallest stride", [](T& t) { t.strides[1] = INT64_MIN; }, {"tensor w", "negative"}),
     tensor("a stride too large", [](T& t) { t.strides[0] = 4; }, {"tensor w", "element 6 of a storage of 6"}),
     tensor("a huge stride", [](T& t) { t.strides[0] = kHuge; }, {"tensor w", "of a storage of 6"}),
-    tensor("strides that overflow", [](T& t) { t.shape = {5, 5}, t.strides = {kHuge, kHuge}; }, {"past 2^64"}),
+    tensor("strides that overflow",
+           [](T& t) {
+             t.shape = {5, 5}, t.strides = {kHuge, kHuge};
+           },
+           {"past 2^64"}),
     tensor("an empty tensor past its storage", [](T& t) { t.shape[0] = 0, t.offset = 7; }, {"element 7"}),
     tensor("fewer strides than dimensions", [](T& t) { t.strides = {1}; }, {"2 dimensions with 1 strides"}),
-    tensor("more strides than dimensions", [](T& t) { t.strides = {3, 1, 1}; }, {"2 dimensions with 3 strides"}),
+    tensor("more strides than dimensions",
+           [](T& t) {
+             t.strides = {3, 1, 1};
+           },
+           {"2 dimensions with 3 strides"}),
     tensor("nine dimensions", [](T& t) { t.shape = t.strides = std::vector<std::int64_t>(9, 1); }, {"9 dimensions; at most 8"}),
     tensor("a hundred thousand dimensions", [](T& t) { t.shape = std::vector<std::int64_t>(100'000, 1); }, {"100000 dimensions"}),
     tensor("a storage larger than its entry", [](T& t) { t.values = 7; }, {"archive/data/0", "has 24 bytes, expected 7 of 4"}),
@@ -147,7 +163,11 @@ const BadFile kBad[] = {
     tensor("a key of a megabyte", [](T& t) { t.key = std::string(1 << 20, '0'); }, {"no entry"}),
     tensor("a name of 600 bytes", [](T& t) { t.name = std::string(600, 'n'); }, {"a name of 600 bytes"}),
     tensor("an empty name", [](T& t) { t.name = ""; }, {"a name of 0 bytes"}),
-    {"a name twice", [] { return archive_of(state_dict_pickle({plain(), plain()})); }, {"tensor w", "comes twice"}},
+    {"a name twice",
+     [] {
+       return archive_of(state_dict_pickle({plain(), plain()}));
+     },
+     {"tensor w", "comes twice"}},
     {"one storage as two kinds",
      [] {
        TorchBytesTensor other = plain();
@@ -181,7 +201,9 @@ const BadFile kBad[] = {
           [](P& p) { rebuild(p).op("(").text("module").global("torch", "FloatStorage").text("0").text("cpu").number(6).op("tQNNNNNtR"); },
           {"no storage"}),
     value("a storage of a kind that is a function",
-          [](P& p) { rebuild(p).op("(").text("storage").global("torch._utils", "_rebuild_parameter").text("0").text("cpu").number(6).op("tQNNNNNtR"); },
+          [](P& p) {
+            rebuild(p).op("(").text("storage").global("torch._utils", "_rebuild_parameter").text("0").text("cpu").number(6).op("tQNNNNNtR");
+          },
           {"no known kind"}),
     value("a storage whose kind is a text",
           [](P& p) { rebuild(p).op("(").text("storage").text("FloatStorage").text("0").text("cpu").number(6).op("tQNNNNNtR"); },
@@ -192,16 +214,19 @@ const BadFile kBad[] = {
     value("a storage whose size is a text",
           [](P& p) { rebuild(p).op("(").text("storage").global("torch", "FloatStorage").text("0").text("cpu").text("6").op("tQNNNNNtR"); },
           {"no whole number"}),
-    value("an offset that is a text", [](P& p) { rebuild(p).storage("Float", "0", 6).text("0").op("NNNNtR"); }, {"storage offset is no whole"}),
+    value("an offset that is a text", [](P& p) { rebuild(p).storage("Float", "0", 6).text("0").op("NNNNtR"); },
+          {"storage offset is no whole"}),
     value("a shape that is a list", [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).op("]NNNtR"); }, {"shape is no tuple"}),
-    value("a shape of texts", [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).text("2").op("\x85NNNtR"); }, {"shape is no whole number"}),
-    value("hooks",
-          [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).numbers({6}).numbers({1}).op("\x89}NNstR"); }, {"hooks"}),
-    value("no hooks at all", [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).numbers({6}).numbers({1}).op("\x89NtR"); }, {"hooks"}),
+    value("a shape of texts", [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).text("2").op("\x85NNNtR"); },
+          {"shape is no whole number"}),
+    value("hooks", [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).numbers({6}).numbers({1}).op("\x89}NNstR"); }, {"hooks"}),
+    value("no hooks at all", [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).numbers({6}).numbers({1}).op("\x89NtR"); },
+          {"hooks"}),
     value("a negated view",
           [](P& p) { rebuild(p).storage("Float", "0", 6).number(0).numbers({6}).numbers({1}).op("\x89}}").text("neg").op("\x88stR"); },
           {"metadata of a tensor"}),
-    value("a parameter of a number", [](P& p) { p.global("torch._utils", "_rebuild_parameter").op("(N\x88}tR"); }, {"something else than a tensor"}),
+    value("a parameter of a number", [](P& p) { p.global("torch._utils", "_rebuild_parameter").op("(N\x88}tR"); },
+          {"something else than a tensor"}),
     value("a parameter of two arguments", [](P& p) { p.global("torch._utils", "_rebuild_parameter").op("(N\x88tR"); }, {"2 arguments"}),
     value("a parameter of a parameter",
           [](P& p) {
@@ -264,7 +289,7 @@ TEST_CASE("a state dict one level down is found and said, other entries are left
 }
 
 TEST_CASE("a file that lies or asks for more than data is refused in time, with entry, tensor and reason") {
-  for (const BadFile& bad : kBad) {
+  for (const BadFile& bad : kBadCheckpoints) {
     CAPTURE(bad.name);
     const std::string bytes = bad.bytes();
     const auto begin = std::chrono::steady_clock::now();

@@ -48,7 +48,7 @@ struct BadDictionary {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-const BadDictionary kBad[] = {
+const BadDictionary kBadSections[] = {
     {"a frequency too few", [](auto& d) { d.frequencies.pop_back(); }, "frequencies, count"},
     {"a frequency of 0", [](auto& d) { d.frequencies[1] = 0; }, "word 1: has the frequency 0"},
     {"a total below the sum", [](auto& d) { d.total = 11; }, "total: is 11, the frequencies make 12"},
@@ -90,7 +90,7 @@ TEST_CASE("a word dictionary is the same after its section") {
 }
 
 TEST_CASE("a dictionary that contradicts itself is not written, and is refused when it is read") {
-  for (const BadDictionary& bad : kBad) {
+  for (const BadDictionary& bad : kBadSections) {
     CAPTURE(bad.name);
     WordDictionary dictionary = small_dictionary();
     bad.change(dictionary);

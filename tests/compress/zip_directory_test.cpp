@@ -69,7 +69,7 @@ BadZip named(const char* name, const std::string& entry, std::vector<std::string
 
 constexpr auto kLocal = &ZipBytes::Entry::local_at, kCentral = &ZipBytes::Entry::central_at;
 
-const BadZip kBad[] = {
+const BadZip kBadArchives[] = {
     {"nothing", [] { return std::string(); }, {"0 bytes"}},
     {"some text", [] { return std::string(200, 'x'); }, {"does not end with a zip directory"}},
     {"a comment",
@@ -207,7 +207,7 @@ TEST_CASE("an archive past 4 GiB is read by its zip64 fields") {
 }
 
 TEST_CASE("a zip that two readers could understand in two ways, or that lies, is refused with entry and reason") {
-  for (const BadZip& bad : kBad) {
+  for (const BadZip& bad : kBadArchives) {
     CAPTURE(bad.name);
     const std::string file = bad.file();
     leafcutter::test::expect_error([&] { read(file); }, {"model.pt"});

@@ -12,6 +12,7 @@
 #include "tests/runtime/ant_models.h"
 #include "tests/runtime/half_streamed.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace leafcutter;
@@ -144,7 +145,7 @@ void fail_everywhere(std::size_t stride) {
 }  // namespace
 
 TEST_CASE("a disk that fails at some call of loading, prompt and tokens gives the right tokens or an error that says where") {
-  fail_everywhere(7);
+  fail_everywhere(test::kSanitized ? 19 : 7);
 }
 
 TEST_CASE("slow: a disk that fails at any call of loading, prompt and tokens gives the right tokens or an error that says where") {

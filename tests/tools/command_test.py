@@ -21,6 +21,11 @@ PROGRAM = os.path.abspath(sys.argv[1])
 REFERENCE = os.path.abspath(sys.argv[2])
 
 
+# Set by CMake where the program is built with a sanitizer.
+SANITIZED = "LEAFCUTTER_TEST_SANITIZED" in os.environ
+LONG_SEARCH = "minutes of arithmetic with a sanitizer; the tests of the planner are there for that"
+
+
 def call(*arguments, stdin=b"", environment=None, timeout=120):
     return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, timeout=timeout, env={**os.environ, **(environment or {})})
 
@@ -278,6 +283,7 @@ class Command(unittest.TestCase):
         self.fails(call("plan", "llama-1.1b", "--sweep", "memory=2GiB"), 2, "--sweep")
         self.fails(call("plan", "llama-1.1b", "-o", picture), 2, "--sweep")
 
+    @unittest.skipIf(SANITIZED, LONG_SEARCH)
     def test_a_plan_for_a_card_asks_nothing_of_this_machine(self):
         # A small model and little of the card: plans of 10B take a search that is long with a sanitizer.
         card = ("plan", "cpm-ant-1b", "--format", "q8", "--card", "gtx1060-6gb", "--device-memory", "700MiB", "--json")
@@ -310,6 +316,7 @@ class Command(unittest.TestCase):
         self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--device-memory", "1"), 1, "--device-memory")
         self.fails(call("plan", "cpm-ant-10b", "--card", "gtx1060-6gb", "--memory", "1"), 1, "--memory")
 
+    @unittest.skipIf(SANITIZED, LONG_SEARCH)
     def test_a_sweep_over_cards_is_a_table_and_a_picture(self):
         picture = os.path.join(self.folder, "cards.html")
         points = objects(call("plan", "smollm2-135m,cpm-ant-300m", "--sweep", "card=gtx1060-3gb,rtx4090", "-o", picture, "--json"))

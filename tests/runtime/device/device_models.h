@@ -78,6 +78,7 @@ struct DeviceCase {
   bool context;
   std::vector<float> want;
   runtime::LoadOptions options;
+  double link_bytes_per_s = 4e9;                                  // the fastest link that is played
   std::uint64_t device_range = 8 * kMiB, host_range = 12 * kMiB;  // of the budgets that are tried
 
   DeviceCase(std::string the_path, bool is_context, kernels::KvType kv_type)

@@ -8,6 +8,7 @@
 #include "tests/runtime/device/device_models.h"
 #include "tests/runtime/test_models.h"
 #include "tests/support/checked_device.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace leafcutter;
@@ -162,15 +163,15 @@ TEST_CASE("a device that fails at any call is an error, leaves nothing behind, a
       try_fault(EmulatedCall::allocate, fault, index);
       try_fault(EmulatedCall::pin, fault, index);
     }
-  for (std::uint64_t index = 0; index < 400; index = index * 5 / 4 + 3)
+  for (std::uint64_t index = 0; index < 400; index = test::kSanitized ? index * 2 + 3 : index * 5 / 4 + 3)
     for (const auto fault : {EmulatedFault::refuse, EmulatedFault::later, EmulatedFault::lose}) {
       try_fault(EmulatedCall::copy, fault, index);
       try_fault(EmulatedCall::launch, fault, index);
       if (fault == EmulatedFault::lose) try_fault(EmulatedCall::wait, fault, index);
     }
   CHECK(failed_loads > 10);
-  CHECK(failed_steps > 50);
-  CHECK(lost > 20);
+  CHECK(failed_steps > (test::kSanitized ? 25 : 50));
+  CHECK(lost > (test::kSanitized ? 15 : 20));
 }
 
 TEST_CASE("a step on a device that is stopped leaves the cache as it was, and the model goes on") {
