@@ -12,13 +12,16 @@ if(LEAFCUTTER_SANITIZE)
   target_link_options(leafcutter_flags INTERFACE -fsanitize=${LEAFCUTTER_SANITIZE})
 endif()
 
-# One file per instruction set: *_avx2.cpp, *_avx512.cpp; everything else is for any x86-64. GCC 12 takes its own AVX-512 headers for uses of uninitialised values.
+# One file per instruction set: *_avx2.cpp, *_avx512.cpp, *_amx.cpp; everything else is for any x86-64. GCC 12 takes its own AVX-512 headers for uses of uninitialised values.
 function(leafcutter_isa_flags)
   foreach(source ${ARGN})
     if(source MATCHES "_avx2\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
-    elseif(source MATCHES "_avx512\\.cpp$")
+    elseif(source MATCHES "_(avx512|amx)\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-mf16c;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;-Wno-uninitialized")
+    endif()
+    if(source MATCHES "_amx\\.cpp$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS "-mamx-tile;-mamx-int8")
     endif()
   endforeach()
 endfunction()

@@ -4,6 +4,7 @@ namespace leafcutter::kernels {
 
 QuantizeRows quantize_rows_kernel(Isa isa) {
   switch (isa) {
+    case Isa::amx:
     case Isa::avx512vnni:
       return quantize_rows_avx512vnni;
     case Isa::avx2:

@@ -11,6 +11,7 @@ std::size_t attention_scratch_floats(std::size_t head_dim, std::size_t) {
 
 Attention attention_kernel(Isa isa) {
   switch (isa) {
+    case Isa::amx:
     case Isa::avx512vnni:
       return attention_avx512;
     case Isa::avx2:

@@ -6,6 +6,7 @@ namespace leafcutter::kernels {
 
 RmsNorm rms_norm_kernel(Isa isa) {
   switch (isa) {
+    case Isa::amx:
     case Isa::avx512vnni:
       return rms_norm_avx512;
     case Isa::avx2:
@@ -18,6 +19,7 @@ RmsNorm rms_norm_kernel(Isa isa) {
 
 GatedActivation gated_activation_kernel(Isa isa) {
   switch (isa) {
+    case Isa::amx:
     case Isa::avx512vnni:
       return gated_activation_avx512;
     case Isa::avx2:
@@ -30,6 +32,7 @@ GatedActivation gated_activation_kernel(Isa isa) {
 
 AddInPlace add_in_place_kernel(Isa isa) {
   switch (isa) {
+    case Isa::amx:
     case Isa::avx512vnni:
       return add_in_place_avx512;
     case Isa::avx2:

@@ -1,6 +1,8 @@
 #include "kernels/isa.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdlib>
@@ -23,11 +25,22 @@ bool has_avx512vnni() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
 
+// CPUID leaf 7, EDX bits 24 (AMX-TILE) and 25 (AMX-INT8). Its registers are 8 KiB a thread, which Linux (5.16 and newer) gives a process that asks for them.
+bool has_amx() {
+  constexpr unsigned kTileAndInt8 = 3u << 24;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of asm/prctl.h
+  unsigned a, b, c, d;
+  return has_avx512vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTileAndInt8) == kTileAndInt8 &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 }  // namespace
 
 std::span<const IsaInfo> isa_table() {
-  static const std::array<IsaInfo, 3> table = {
-      {{Isa::portable, "portable", true}, {Isa::avx2, "avx2", has_avx2()}, {Isa::avx512vnni, "avx512vnni", has_avx512vnni()}}};
+  static const std::array<IsaInfo, 4> table = {{{Isa::portable, "portable", true},
+                                                {Isa::avx2, "avx2", has_avx2()},
+                                                {Isa::avx512vnni, "avx512vnni", has_avx512vnni()},
+                                                {Isa::amx, "amx", has_amx()}}};
   return table;
 }
 

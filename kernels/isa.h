@@ -6,12 +6,13 @@
 
 namespace leafcutter::kernels {
 
-enum class Isa { portable, avx2, avx512vnni };
+enum class Isa { portable, avx2, avx512vnni, amx };
 
 struct IsaInfo {
   Isa isa;
-  const char* name;  // as LEAFCUTTER_FORCE_ISA takes it: "portable", "avx2" (with FMA and F16C), "avx512vnni" (F, BW, VL, DQ, VNNI)
-  bool here;         // can this processor (and system) run it?
+  const char*
+      name;  // as LEAFCUTTER_FORCE_ISA takes it: "portable", "avx2" (with FMA and F16C), "avx512vnni" (F, BW, VL, DQ, VNNI), "amx" (these and AMX-INT8)
+  bool here;  // can this processor (and system) run it?
 };
 
 // Best last.

@@ -9,6 +9,8 @@ bool takes_groups(Layout layout) { return group_shape(layout).group_codes > 0; }
 
 Matmul matmul_kernel(Layout layout, Isa isa) {
   switch (isa) {
+    case Isa::amx:
+      return matmul_amx(layout);
     case Isa::avx512vnni:
       return matmul_avx512(layout);
     case Isa::avx2:

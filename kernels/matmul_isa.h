@@ -8,5 +8,6 @@ namespace leafcutter::kernels {
 Matmul matmul_portable(Layout layout);
 Matmul matmul_avx2(Layout layout);
 Matmul matmul_avx512(Layout layout);
+Matmul matmul_amx(Layout layout);
 
 }  // namespace leafcutter::kernels

@@ -17,6 +17,7 @@ std::uint64_t read_all_portable(std::span<const std::byte> bytes) {
 
 std::uint64_t read_all(std::span<const std::byte> bytes) {
   switch (default_isa()) {
+    case Isa::amx:
     case Isa::avx512vnni:
       return read_all_avx512(bytes);
     case Isa::avx2:

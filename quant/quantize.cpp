@@ -5,6 +5,7 @@ namespace leafcutter::quant {
 
 const QuantizeTable& quantize_table(kernels::Isa isa) {
   switch (isa) {
+    case kernels::Isa::amx:
     case kernels::Isa::avx512vnni:
       return kQuantizeAvx512;
     case kernels::Isa::avx2:

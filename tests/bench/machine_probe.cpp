@@ -70,7 +70,7 @@ void memory(std::size_t bytes, std::size_t reps) {
 }
 
 void compute(double seconds) {
-  const bool vnni = kernels::default_isa() == kernels::Isa::avx512vnni;
+  const bool vnni = kernels::default_isa() == kernels::Isa::avx512vnni || kernels::default_isa() == kernels::Isa::amx;
   const auto dots = vnni ? bench::dot_ceiling_avx512 : bench::dot_ceiling_avx2;
   const double ops = (vnni ? bench::kDotOpsAvx512 : bench::kDotOpsAvx2) * bench::kDotChains;
   constexpr long kTry = 1 << 22;

@@ -91,7 +91,7 @@ struct Dots {
 };
 
 Dots dots_of(Isa isa) {
-  if (isa == Isa::avx512vnni) return {bench::dot_ceiling_avx512, bench::kDotOpsAvx512};
+  if (isa == Isa::avx512vnni || isa == Isa::amx) return {bench::dot_ceiling_avx512, bench::kDotOpsAvx512};
   return {bench::dot_ceiling_avx2, bench::kDotOpsAvx2};
 }
 
