@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What `plan` predicts beside what `run` does: tokens a second, time to the first token, peak of memory.
 
-usage: predictions.py LEAFCUTTER FOLDER [--real] [--quick] [--rates MB_S MB_S MB_S] [--shapes NAME ...]
+usage: predictions.py LEAFCUTTER FOLDER [--real] [--repeats N] [--quick] [--rates MB_S MB_S MB_S] [--shapes NAME ...]
 
 Makes random models of several shapes in FOLDER (some GB, removed at the end), and for each combination of shape, format, budget, link and context asks `plan` first and `run` then. Without --real the
 disk is throttled (--link disk=RATE), so that its rate is known: a run beside which the disk itself was found slower than 1.1 times that rate is dropped and counted. With --real it is the disk under FOLDER,
-measured before and after each run, and a pair of measurements that differ by more than 8 % is dropped and counted. Prints a JSON line a combination and ends with the medians and the worst; exit status 1 when they miss the bounds.
+measured before and after each run, and a pair of measurements that differ by more than 8 % is dropped and counted; of the --repeats runs of a combination the median counts. Prints a JSON line a combination and ends with the medians and the worst; exit status 1 when they miss the bounds.
 """
 import argparse
 import json
@@ -19,6 +19,7 @@ a = argparse.ArgumentParser()
 a.add_argument("program")
 a.add_argument("folder")
 a.add_argument("--real", action="store_true")
+a.add_argument("--repeats", type=int, default=3, help="with --real: runs of a combination, each between two measurements")
 a.add_argument("--quick", action="store_true", help="every fourth combination")
 a.add_argument("--rates", nargs=3, type=int, default=[300, 900, 1500], metavar="MB_S", help="of the throttled disk, slowest first")
 a.add_argument("--shapes", nargs="*", default=["cpm-ant-300m", "cpm-ant-1b", "llama-1.1b", "cpm-ant-3b", "cpm-ant-7b", "llama-48x4096", "cpm-ant-10b"])
@@ -65,24 +66,33 @@ for number, (path, shape, form, memory, rate, context, prompt) in enumerate(comb
         refused += 1
         print(json.dumps({"shape": shape, "format": form, "memory": memory, "refused": problem}), flush=True)
         continue
+    ids = ",".join(str(3 + i * 37 % 900) for i in range(prompt))
     tokens = max(FEWEST, min(round(DECODE_SECONDS * first["tokens_per_s"]), context - prompt - SLOTS))
     plan_arguments = ["plan", path, "-p", prompt, "-n", tokens, *common, "--measure"]
     plan, problem = call(*plan_arguments)
-    ids = ",".join(str(3 + i * 37 % 900) for i in range(prompt))
-    run, problem = call("run", path, "--ids", ids, "-n", tokens, "--temp", 0, "--ignore-eos", "--lookup", "off", *common)
-    if run is None:
-        sys.exit(f"run failed where plan did not: {problem}")
+    pairs = []
+    for _ in range(a.repeats if a.real else 1):
+        run, problem = call("run", path, "--ids", ids, "-n", tokens, "--temp", 0, "--ignore-eos", "--lookup", "off", *common)
+        if run is None:
+            sys.exit(f"run failed where plan did not: {problem}")
+        if not a.real:
+            break
+        after, _ = call(*plan_arguments)
+        if abs(after["rates"]["disk_gb_s"] / plan["rates"]["disk_gb_s"] - 1) > 0.08:
+            dropped += 1
+        else:
+            between = dict(plan, tokens_per_s=(plan["tokens_per_s"] + after["tokens_per_s"]) / 2)
+            pairs.append((between["tokens_per_s"] / run["tokens_per_s"], between, run))
+        plan = after
+    if a.real:
+        if not pairs:
+            continue
+        _, plan, run = sorted(pairs, key=lambda pair: pair[0])[len(pairs) // 2]
     if not a.real and plan["limit"] == "disk":
         free, _ = call("plan", path, "-p", prompt, "-n", tokens, "--memory", memory, "--ctx-size", context, "--json", "--measure")
         if free["rates"]["disk_gb_s"] < 1.1 * rate / 1000:
             dropped += 1
             continue
-    if a.real:
-        after, _ = call(*plan_arguments)
-        if abs(after["rates"]["disk_gb_s"] / plan["rates"]["disk_gb_s"] - 1) > 0.08:
-            dropped += 1
-            continue
-        plan["tokens_per_s"] = (plan["tokens_per_s"] + after["tokens_per_s"]) / 2
     row = {
         "shape": shape, "format": form, "memory_mib": round(memory / MIB), "disk_mb_s": rate or round(plan["rates"]["disk_gb_s"] * 1000), "context": context, "prompt": prompt, "tokens": tokens, "limit": plan["limit"],
         "predicted_tok_s": round(plan["tokens_per_s"], 3), "measured_tok_s": round(run["tokens_per_s"], 3), "error": round(plan["tokens_per_s"] / run["tokens_per_s"] - 1, 4),
