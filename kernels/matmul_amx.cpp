@@ -20,6 +20,9 @@ constexpr std::size_t kRowBlock = 4 * kTileRows;  // rows whose activations stay
 constexpr std::size_t kFewestRows = 16;           // fewer are faster without tiles
 constexpr std::size_t kLines = kGroupWidth / 4;   // of a group's codes in 8 bits: rows of the second operand
 
+// What was written at `at` is there when the next tile instruction reads it: GCC 12's own intrinsics do not say that they read memory (of a configuration, only its first 8 bytes).
+inline void written(const void* at) { asm volatile("" : : "r"(at) : "memory"); }
+
 // As LDTILECFG reads it (Intel's Software Developer's Manual, volume 1, chapter 18).
 struct alignas(64) TileConfiguration {
   std::uint8_t palette = 1, first_row = 0, reserved[14] = {};
@@ -43,6 +46,7 @@ class Tiles {
     for (const std::size_t tile : {4, 5}) c.set(tile, kLines, 64);
     c.set(6, std::max<std::size_t>(left, 1), 64);
     c.set(7, std::max<std::size_t>(left, 1), kGroupWidth);
+    written(&c);
     _tile_loadconfig(&c);
   }
   ~Tiles() { _tile_release(); }
@@ -94,6 +98,7 @@ class BlockOfGroups {
       scale_[s] = factors.scale(block + s * kShape.group_head);
       if constexpr (kShape.minima) minimum_[s] = factors.minimum(block + s * kShape.group_head);
     }
+    written(unpacked_);
   }
 
   // Integer sums of 16 rows, or of those that are left; x: the first row's record of the first group.
