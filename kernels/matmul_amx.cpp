@@ -36,16 +36,17 @@ struct alignas(64) TileConfiguration {
 };
 static_assert(sizeof(TileConfiguration) == 64);
 
-// Tiles 0 and 1: sums of 16 rows; 2 and 3: their activations; 4 and 5: codes; 6 and 7: sums and activations of the rows that are left. Gone at the end of the scope, so that nobody saves them.
+// Tile 0: sums of 16 rows; 1: their activations; 2: codes; 3 and 4: sums and activations of the rows that are left. Gone at the end of the scope, so that nobody saves them.
 class Tiles {
  public:
   explicit Tiles(std::size_t left) {
+    left = std::max<std::size_t>(left, 1);
     TileConfiguration c;
-    for (const std::size_t tile : {0, 1}) c.set(tile, kTileRows, 64);
-    for (const std::size_t tile : {2, 3}) c.set(tile, kTileRows, kGroupWidth);
-    for (const std::size_t tile : {4, 5}) c.set(tile, kLines, 64);
-    c.set(6, std::max<std::size_t>(left, 1), 64);
-    c.set(7, std::max<std::size_t>(left, 1), kGroupWidth);
+    c.set(0, kTileRows, 64);
+    c.set(1, kTileRows, kGroupWidth);
+    c.set(2, kLines, 64);
+    c.set(3, left, 64);
+    c.set(4, left, kGroupWidth);
     written(&c);
     _tile_loadconfig(&c);
   }
@@ -57,26 +58,20 @@ class Tiles {
 // Sums of one group: [row][output].
 using TileSums = std::int32_t[kTileRows * kStripRows];
 
-inline void multiply_even(const ActivationGroup* x, const std::byte* codes, std::int32_t* sums) {
+// Tiles are named by numbers that stand in the program's text: hence one function for each number of rows.
+inline void multiply_full(const ActivationGroup* x, const std::byte* codes, std::int32_t* sums) {
   _tile_zero(0);
-  _tile_loadd(2, x->q, sizeof(ActivationGroup));
-  _tile_loadd(4, codes, 64);
-  _tile_dpbsud(0, 2, 4);
+  _tile_loadd(1, x->q, sizeof(ActivationGroup));
+  _tile_loadd(2, codes, 64);
+  _tile_dpbsud(0, 1, 2);
   _tile_stored(0, sums, 64);
 }
-inline void multiply_odd(const ActivationGroup* x, const std::byte* codes, std::int32_t* sums) {
-  _tile_zero(1);
-  _tile_loadd(3, x->q, sizeof(ActivationGroup));
-  _tile_loadd(5, codes, 64);
-  _tile_dpbsud(1, 3, 5);
-  _tile_stored(1, sums, 64);
-}
 inline void multiply_left(const ActivationGroup* x, const std::byte* codes, std::int32_t* sums) {
-  _tile_zero(6);
-  _tile_loadd(7, x->q, sizeof(ActivationGroup));
-  _tile_loadd(4, codes, 64);
-  _tile_dpbsud(6, 7, 4);
-  _tile_stored(6, sums, 64);
+  _tile_zero(3);
+  _tile_loadd(4, x->q, sizeof(ActivationGroup));
+  _tile_loadd(2, codes, 64);
+  _tile_dpbsud(3, 4, 2);
+  _tile_stored(3, sums, 64);
 }
 
 // kGroups groups of a block, ready to meet rows.
@@ -106,10 +101,8 @@ class BlockOfGroups {
     for (std::size_t s = 0; s < kGroups; s++, x += rows_of_block) {
       if (left)
         multiply_left(x, codes_[s], out[s]);
-      else if (s % 2 == 0)
-        multiply_even(x, codes_[s], out[s]);
       else
-        multiply_odd(x, codes_[s], out[s]);
+        multiply_full(x, codes_[s], out[s]);
     }
   }
 
@@ -192,26 +185,12 @@ void group_matmul(const MatmulArgs& a) {
 }  // namespace
 
 Matmul matmul_amx(Layout layout) {
-  switch (layout) {
-    case Layout::q8:
-      return group_matmul<Layout::q8>;
-    case Layout::q8row:
-      return group_matmul<Layout::q8row>;
-    case Layout::q4:
-      return group_matmul<Layout::q4>;
-    case Layout::q8_0:
-      return group_matmul<Layout::q8_0>;
-    case Layout::q4_0:
-      return group_matmul<Layout::q4_0>;
-    case Layout::q4_1:
-      return group_matmul<Layout::q4_1>;
-    case Layout::f32:
-    case Layout::f16:
-    case Layout::bf16:
-    case Layout::plain:
-      break;
-  }
-  return matmul_avx512(layout);
+  return kernel_of(layout, []<Layout kLayout>() -> Matmul {
+    if constexpr (group_shape(kLayout).group_codes > 0)
+      return group_matmul<kLayout>;
+    else
+      return matmul_avx512(kLayout);
+  });
 }
 
 }  // namespace leafcutter::kernels

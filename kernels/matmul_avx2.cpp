@@ -283,29 +283,12 @@ void group_matmul(const MatmulArgs& a) {
 }  // namespace
 
 Matmul matmul_avx2(Layout layout) {
-  switch (layout) {
-    case Layout::f32:
-      return float_matmul_lanes<Simd, Layout::f32>;
-    case Layout::f16:
-      return float_matmul_lanes<Simd, Layout::f16>;
-    case Layout::bf16:
-      return float_matmul_lanes<Simd, Layout::bf16>;
-    case Layout::q8:
-      return group_matmul<Layout::q8>;
-    case Layout::q8row:
-      return group_matmul<Layout::q8row>;
-    case Layout::q4:
-      return group_matmul<Layout::q4>;
-    case Layout::q8_0:
-      return group_matmul<Layout::q8_0>;
-    case Layout::q4_0:
-      return group_matmul<Layout::q4_0>;
-    case Layout::q4_1:
-      return group_matmul<Layout::q4_1>;
-    case Layout::plain:
-      break;
-  }
-  return nullptr;
+  return kernel_of(layout, []<Layout kLayout>() -> Matmul {
+    if constexpr (group_shape(kLayout).group_codes > 0)
+      return group_matmul<kLayout>;
+    else
+      return float_matmul_lanes<Simd, kLayout>;
+  });
 }
 
 }  // namespace leafcutter::kernels

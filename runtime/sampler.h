@@ -38,8 +38,8 @@ class Sampler {
   std::uint32_t sample_best(std::span<const kernels::Ranked> best);
 
  private:
-  std::uint32_t draw(double temperature);  // from candidates_, likeliest first
-  void sort_first(std::size_t count);      // of candidates_, at least
+  std::uint32_t draw(double temperature);  // from candidates_
+  void sort_first(std::size_t count);      // at least so many of candidates_
   double random();                         // [0, 1)
   SamplingOptions options_;
   std::uint64_t state_[2];
